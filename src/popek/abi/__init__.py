@@ -1,0 +1,1 @@
+"""The operating system's interface: what kernels and programs are given to stand on."""
