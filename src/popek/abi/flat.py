@@ -7,6 +7,8 @@ encoding as tells code from noise; the real decoder is isa/table, which costs to
 from __future__ import annotations
 
 ENOUGH = 48  # instructions that look right
+A_FEW = 6  # before the code leaves our sight; noise seldom gets that far
+SMALL = 64  # bytes: shorter files may be a jump and nothing else
 
 _LOAD, _STORE, _BRANCH, _JALR, _JAL, _SYSTEM = 0x03, 0x23, 0x63, 0x67, 0x6F, 0x73
 _FP_WIDTHS = (1, 2, 3, 4)
@@ -25,26 +27,22 @@ _FUNCT7 = {
 
 def looks_like_code(data: memoryview) -> bool:
     """Whether the bytes can be executed from their beginning for a while."""
-    at, seen = 0, set()
+    at = 0
+    seen: set[int] = set()
     while len(seen) < ENOUGH:
-        if at in seen:  # a loop: it is what a program may well do
-            return True
-        if not 0 <= at <= len(data) - 2:  # out of the file: a jump elsewhere, if anything came before
-            return at >= len(data) > 8 and len(seen) > 8
+        if not 0 <= at <= len(data):
+            return False
+        if at in seen or at > len(data) - 2:  # a loop, or the end
+            break
         seen.add(at)
         parcel = data[at] | data[at + 1] << 8
-        if parcel & 3 != 3:
-            step = _compressed(parcel)
-        elif at + 4 <= len(data):
-            step = _full(int.from_bytes(data[at : at + 4], "little"))
-        else:
-            step = None
+        step = _compressed(parcel) if parcel & 3 != 3 else _full(int.from_bytes(data[at : at + 4], "little"))
         if step is None:
             return False
-        if step == 0:  # an indirect jump, or the end of what can be followed
-            return True
+        if step == 0:
+            break
         at += step
-    return True
+    return len(seen) >= A_FEW or 0 < len(seen) and len(data) <= SMALL
 
 
 def _full(word: int) -> int | None:
