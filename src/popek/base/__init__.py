@@ -1,0 +1,1 @@
+"""Ground floor: fixed-width arithmetic and binary layouts. Imports nothing of Popek."""

@@ -1,0 +1,160 @@
+"""Typed tree of one function -> LLVM IR text of its body, in SSA form from the start (ssa.py).
+
+Expressions live in values.py; here are statements and control flow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from popek.lang import tree
+from popek.lang.ssa import Block
+from popek.lang.types import BOOL, IntType
+from popek.lang.values import UNLIKELY, Values, llvm_type
+
+LIKELY = ", !prof !1"
+
+
+class Body(Values):
+    """Writes the body of one function."""
+
+    def text(self) -> str:
+        """The instructions, label by label."""
+        start = Block(self, "entry")
+        start.sealed = True
+        self.env = {p.name: f"%{p.name}" for p in self.definition.parameters}
+        self.lines.append("entry:")
+        self.label = "entry"
+        self.statements(self.definition.body)
+        if self.env is not None:
+            self.leave(None)
+        if self.propagate.edges:
+            self.begin(self.propagate)
+            self.line("ret i1 true" if self.result == "i1" else f"ret {self.result} {{ {self.plain} poison, i1 true }}")
+        return "\n".join(self.flat())
+
+    def leave(self, value: str | None) -> None:
+        """Return from the function."""
+        if not self.raising:
+            self.end("ret void" if value is None else f"ret {self.result} {value}")
+        elif value is None:
+            self.end("ret i1 false")
+        else:
+            pair = f"{{ {self.plain} poison, i1 false }}"
+            full = self.emit(f"insertvalue {self.result} {pair}, {self.plain} {value}, 0")
+            self.end(f"ret {self.result} {full}")
+
+    # -- statements --
+
+    def statements(self, body: list[Any]) -> None:
+        for statement in body:
+            if self.env is None:
+                return  # cannot be reached
+            getattr(self, "do_" + type(statement).__name__)(statement)
+
+    def do_Assign(self, node: tree.Assign) -> None:
+        target = node.target
+        if isinstance(target, tree.Local):
+            value = self.value(node.value)
+            self.env[target.name] = value  # type: ignore[index]
+            return
+        if isinstance(node.value, (tree.Const, tree.Local, tree.Null)):
+            place = self.place(target)
+            self.store(target, place, self.value(node.value))
+        else:
+            value = self.value(node.value)
+            self.store(target, self.place(target), value)
+
+    def do_Update(self, node: tree.Update) -> None:
+        place = self.place(node.target)
+        value = self.value(node.value)
+        now = self.load(node.target, place)
+        self.store(node.target, place, self.arithmetic(node.target.type, node.op, now, value, node.value.type))
+
+    def do_Evaluate(self, node: tree.Evaluate) -> None:
+        self.value(node.value)
+
+    def do_If(self, node: tree.If) -> None:
+        then, otherwise, after = Block(self), Block(self), Block(self)
+        weights = LIKELY if node.expected > 0 else UNLIKELY if node.expected < 0 else ""
+        self.branch(node.condition, then, otherwise if node.otherwise else after, weights)
+        self.begin(then)
+        self.statements(node.then)
+        self.jump(after)
+        if node.otherwise:
+            self.begin(otherwise)
+            self.statements(node.otherwise)
+            self.jump(after)
+        self.begin(after)
+
+    def do_While(self, node: tree.While) -> None:
+        head, body, after = Block(self), Block(self), Block(self)
+        self.jump(head)
+        self.begin_loop(head, node.assigned)
+        self.branch(node.condition, body, after, "")
+        self.begin(body)
+        self.loops.append((head, after))
+        self.statements(node.body)
+        self.loops.pop()
+        self.jump(head)
+        head.seal()
+        self.begin(after)
+
+    def do_For(self, node: tree.For) -> None:
+        type_: IntType = node.variable.type
+        counter = self.hidden("for", type_)
+        start, stop = self.value(node.start), self.value(node.stop)
+        self.env[counter] = start  # type: ignore[index]
+        head, body, step, after = Block(self), Block(self), Block(self), Block(self)
+        self.jump(head)
+        self.begin_loop(head, node.assigned | {counter})
+        now = self.read(counter)
+        relation = ("s" if type_.signed else "u") + ("lt" if node.step > 0 else "gt")
+        more = self.emit(f"icmp {relation} i{type_.bits} {now}, {stop}")
+        self.fork(more, body, after, "")
+        self.begin(body)
+        self.env[node.variable.name] = now  # type: ignore[index]
+        self.loops.append((step, after))
+        self.statements(node.body)
+        self.loops.pop()
+        self.jump(step)
+        self.begin(step)
+        if self.env is not None:
+            self.env[counter] = self.emit(f"add i{type_.bits} {self.read(counter)}, {type_(node.step)}")
+            self.jump(head)
+        head.seal()
+        self.begin(after)
+
+    def do_Break(self, node: tree.Break) -> None:
+        self.jump(self.loops[-1][1])
+
+    def do_Continue(self, node: tree.Continue) -> None:
+        self.jump(self.loops[-1][0])
+
+    def do_Return(self, node: tree.Return) -> None:
+        self.leave(None if node.value is None else self.value(node.value))
+
+    def do_Raise(self, node: tree.Raise) -> None:
+        if node.cause is not None:
+            cause, tval = self.value(node.cause), self.value(node.tval)
+            hart = self.read(node.hart.name)
+            for name, value in (("trap_cause", cause), ("trap_tval", tval)):
+                type_ = node.hart.type.fields[name]
+                field = tree.Field(type_, node.hart, name, node.hart.type.offset(name))
+                self.store(field, self.offset(hart, field.offset), value)
+        self.jump(self.handlers[-1])
+
+    def do_Try(self, node: tree.Try) -> None:
+        handler, after = Block(self), Block(self)
+        self.handlers.append(handler)
+        self.statements(node.body)
+        self.handlers.pop()
+        self.jump(after)
+        self.begin(handler)
+        if self.env is not None:
+            self.statements(node.handler)
+            self.jump(after)
+        self.begin(after)
+
+
+__all__ = ["BOOL", "Body", "llvm_type"]

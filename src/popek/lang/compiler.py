@@ -1,0 +1,88 @@
+"""LLVM IR text -> relocatable object file, through llvmlite. The only place (with its workers) that imports llvmlite.
+
+`python -m popek.lang.compiler OPT` is a worker: IR text on standard input, object file on standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class CompileError(Exception):
+    """LLVM did not accept the IR, or a worker process died."""
+
+
+def _target(llvm: Any, opt: int) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    features = llvm.get_host_cpu_features().flatten()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=opt, reloc="pic", codemodel="default"
+    )
+
+
+def compile_ir(text: str, opt: int = 2, exports: Sequence[str] = ()) -> bytes:
+    """Optimize and compile one module in this process. `exports`: internal functions to make visible outside."""
+    import llvmlite.binding as llvm
+
+    machine = _target(llvm, opt)
+    try:
+        module = llvm.parse_assembly(text)
+        for name in exports:
+            try:
+                module.get_function(name).linkage = "external"
+            except NameError:
+                pass  # in another module of this build
+        module.verify()
+    except RuntimeError as error:
+        raise CompileError(str(error)) from None
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    if opt:
+        tuning = llvm.create_pipeline_tuning_options(speed_level=opt)
+        tuning.loop_vectorization = tuning.slp_vectorization = False
+        builder = llvm.create_pass_builder(machine, tuning)
+        passes = builder.getModulePassManager()
+        passes.run(module, builder)
+    return machine.emit_object(module)  # type: ignore[no-any-return]
+
+
+def compile_all(texts: Sequence[str], opt: int = 2, exports: Sequence[str] = ()) -> list[bytes]:
+    """Compile several modules, each but the first in a process of its own, all at the same time."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "popek.lang.compiler", str(opt), *exports]
+    workers = []
+    for _ in texts[1:]:
+        workers.append(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+            )
+        )
+    try:
+        for worker, text in zip(workers, texts[1:], strict=True):
+            assert worker.stdin is not None
+            worker.stdin.write(text.encode())
+            worker.stdin.close()
+        objects = [compile_ir(texts[0], opt, exports)]
+        for worker in workers:
+            assert worker.stdout is not None
+            objects.append(worker.stdout.read())
+            if worker.wait() != 0:
+                raise CompileError("a compiler process failed")
+        return objects
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(compile_ir(sys.stdin.read(), int(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,160 @@
+"""Machine code as a thing to build, keep and call: Image (position independent bytes) and Library (mapped, callable).
+
+Loading needs no LLVM. Memory is never writable and executable at once. The on-disk cache is cache.py's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from popek.lang.cache import CacheError, cached, fingerprint, write_atomically
+from popek.lang.linker import Linked
+from popek.lang.types import BoolType, IntType
+
+MAGIC = b"POPEKIM1"
+
+
+class LinkError(Exception):
+    """An external symbol that nobody provides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A blob of machine code and data with its symbols and the addresses to fill in when it is loaded."""
+
+    linked: Linked
+
+    @property
+    def symbols(self) -> Mapping[str, int]:
+        """Offset of each symbol from the base."""
+        return self.linked.symbols
+
+    @property
+    def externals(self) -> list[str]:
+        """Names that must be given at `link`, unless the C library has them."""
+        return sorted({name for _, name, _ in self.linked.fixups if name})
+
+    def to_bytes(self) -> bytes:
+        """Serialized, with a checksum."""
+        one = self.linked
+        head = json.dumps([one.split, one.size, len(one.text), len(one.data), one.symbols, one.fixups]).encode()
+        body = struct.pack("<I", len(head)) + head + one.text + one.data
+        return MAGIC + sha256(body).digest() + body
+
+    @staticmethod
+    def from_bytes(blob: bytes) -> Image:
+        """Read what `to_bytes` wrote; ValueError if it is damaged."""
+        view = memoryview(blob)
+        if view[:8] != MAGIC or sha256(view[40:]).digest() != view[8:40]:
+            raise ValueError("not an intact image")
+        (length,) = struct.unpack_from("<I", blob, 40)
+        split, size, text, data, symbols, fixups = json.loads(bytes(view[44 : 44 + length]))
+        start = 44 + length
+        linked = Linked(blob[start : start + text], blob[start + text : start + text + data], split, size, symbols)
+        linked.fixups = fixups
+        return Image(linked)
+
+    def save(self, path: Path | str) -> None:
+        """Write to a file, atomically."""
+        write_atomically(Path(path), self.to_bytes())
+
+    @staticmethod
+    def load(path: Path | str) -> Image:
+        """Read from a file; ValueError if it is damaged."""
+        return Image.from_bytes(Path(path).read_bytes())
+
+    def link(self, externals: Mapping[str, Any] | None = None) -> Library:
+        """Map into memory, ready to call. `externals`: address (or ctypes function) of external symbols."""
+        return Library(self, externals or {})
+
+
+def build(
+    ir_text: str | Sequence[str], opt: int = 2, exports: Iterable[str] = (), jobs: int | None = None
+) -> Image:
+    """Compile IR text to an Image. Several texts are compiled at the same time in processes and joined."""
+    from popek.lang.compiler import compile_all
+    from popek.lang.linker import link
+
+    texts = [ir_text] if isinstance(ir_text, str) else list(ir_text)
+    return Image(link(compile_all(texts, opt, list(exports))))
+
+
+class Library:
+    """An Image in memory. It stays mapped as long as the Library, or a function got from it, is referenced."""
+
+    def __init__(self, image: Image, externals: Mapping[str, Any]) -> None:
+        one = image.linked
+        self.image = image
+        self._keep = list(externals.values())
+        self._memory = mmap.mmap(-1, max(one.size, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        memory = self._memory
+        memory[: len(one.text)] = one.text
+        memory[one.split : one.split + len(one.data)] = one.data
+        found: dict[str, int] = {"": self.base}
+        missing = []
+        for place, name, addend in one.fixups:
+            address = found.get(name)
+            if address is None:
+                address = _address(name, externals)
+                if address is None:
+                    missing.append(name)
+                    address = 0
+                found[name] = address
+            struct.pack_into("<Q", memory, place, address + addend)
+        if missing:
+            raise LinkError(f"unresolved: {', '.join(sorted(set(missing)))}")
+        _protect(self.base, one.split)
+
+    def address(self, name: Any) -> int:
+        """Address of a symbol (or of the subset function with that symbol)."""
+        return self.base + self.image.linked.symbols[getattr(name, "symbol", name)]
+
+    def call(self, name: Any, restype: Any, *argtypes: Any) -> Callable[..., Any]:
+        """A symbol as ctypes function; calls release the GIL."""
+        function = ctypes.CFUNCTYPE(restype, *argtypes)(self.address(name))
+        function.library = self
+        return function
+
+    def function(self, function: Any) -> Callable[..., Any]:
+        """An exported subset function as ctypes function of the right types; structs are passed by address."""
+        from popek.lang.front import signature
+
+        parameters, result = signature(function)
+        return self.call(function, _ctype(result), *(_ctype(p.type) for p in parameters))
+
+
+def _ctype(type_: Any) -> Any:
+    if type_ is None:
+        return None
+    return type_.ctype if isinstance(type_, (IntType, BoolType)) else ctypes.c_void_p
+
+
+def _protect(address: int, size: int) -> None:
+    """Make code executable, and no longer writable."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_EXEC) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect")
+
+
+def _address(name: str, externals: Mapping[str, Any]) -> int | None:
+    given = externals.get(name)
+    if given is not None:
+        return given if isinstance(given, int) else ctypes.cast(given, ctypes.c_void_p).value
+    for library in (None, "libm.so.6", "libgcc_s.so.1"):
+        try:
+            return ctypes.cast(getattr(ctypes.CDLL(library), name), ctypes.c_void_p).value
+        except (AttributeError, OSError):
+            continue
+    return None
+
+
+__all__ = ["CacheError", "Image", "Library", "LinkError", "build", "cached", "fingerprint"]
