@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from popek.isa.encoding import Encoding, parse
-from popek.lang import fn
+from popek.lang import Function, fn
 
 #: What an engine has to do around the meaning. Decoded.flags holds the position in this tuple.
 KINDS = ("illegal", "alu", "load", "store", "amo", "branch", "jump", "jump_register", "csr", "system", "fp", "hint")
@@ -92,11 +92,11 @@ def op(encoding: str, assembly: str, kind: str = "alu") -> Callable[[Callable[..
         raise ValueError(f"unknown kind {kind!r}")
 
     def declare(function: Callable[..., Any]) -> Op:
+        subset = function if isinstance(function, Function) else fn(function)
         parameters = tuple(inspect.signature(function).parameters)
         if unknown := set(parameters) - set(PARAMETERS):
             raise ValueError(f"{function.__name__}: no operand is called {', '.join(sorted(unknown))}")
-        return Op(function.__name__, assembly, parse(encoding), kind, fn(function), parameters,
-                  function.__module__)
+        return Op(function.__name__, assembly, parse(encoding), kind, subset, parameters, function.__module__)
 
     return declare
 

@@ -1,0 +1,132 @@
+"""The arithmetic that F and D instructions call: on the host's unit where that is exact, else softfloat. No instruction here.
+
+A binary32 operand is its bits in the lower half of a u64, already out of its NaN-box. `rm` is a resolved rounding mode.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from popek.isa import fp_host as host
+from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
+from popek.isa.softfloat.add import add, sub
+from popek.isa.softfloat.compare import classify, eq, greatest, le, least, lt
+from popek.isa.softfloat.convert import convert, from_integer, to_integer
+from popek.isa.softfloat.div import div, sqrt
+from popek.isa.softfloat.mul import fma, mul
+from popek.lang import Trap, fn, source_fn, u32, u64, unlikely
+
+Operation = Callable[..., int]
+
+F32, F64 = (8, 23), (11, 52)       # exponent and fraction field widths
+DYNAMIC = 7
+BOX = 0xFFFFFFFF00000000
+NAN_32 = 0x7FC00000
+SIGN_32, SIGN_64 = 1 << 31, 1 << 63
+
+assert all((add, sub, mul, div, sqrt, fma, eq, lt, le, least, greatest, to_integer, from_integer))  # named in source text
+
+
+def _both(
+    name: str, body: str, parameters: str, build: host.Builder | None, result: str = "u64"
+) -> tuple[Operation, Operation]:
+    """Define f32_<name> and f64_<name>: `body`, with the format's two numbers as last arguments."""
+    made = []
+    for eb, fb in (F32, F64):
+        full = f"f{eb + fb + 1}_{name}"
+        source = f"def {full}({parameters}) -> {result}:\n    return {body[:-1]}, {eb}, {fb})\n"
+        made.append(source_fn(full, source, globals(), native=build(eb + fb + 1) if build else None))
+    return made[0], made[1]
+
+
+_A, _AB, _RM = "h: Hart, a: u64", "h: Hart, a: u64, b: u64", ", rm: u32"
+
+f32_add, f64_add = _both("add", "add(h, a, b, rm)", _AB + _RM, host.arithmetic("fadd", "ab"))
+f32_sub, f64_sub = _both("sub", "sub(h, a, b, rm)", _AB + _RM, host.arithmetic("fsub", "ab"))
+f32_mul, f64_mul = _both("mul", "mul(h, a, b, rm)", _AB + _RM, host.arithmetic("fmul", "ab"))
+f32_div, f64_div = _both("div", "div(h, a, b, rm)", _AB + _RM, host.arithmetic("fdiv", "ab"))
+f32_sqrt, f64_sqrt = _both("sqrt", "sqrt(h, a, rm)", _A + _RM, host.arithmetic("sqrt", "a"))
+f32_fma, f64_fma = _both("fma", "fma(h, a, b, c, rm)", _AB + ", c: u64" + _RM, host.fused)
+f32_eq, f64_eq = _both("eq", "eq(h, a, b)", _AB, host.compare("oeq", signaling=False), "bool")
+f32_lt, f64_lt = _both("lt", "lt(h, a, b)", _AB, host.compare("olt", signaling=True), "bool")
+f32_le, f64_le = _both("le", "le(h, a, b)", _AB, host.compare("ole", signaling=True), "bool")
+f32_min, f64_min = _both("min", "least(h, a, b)", _AB, host.extreme("slt"))
+f32_max, f64_max = _both("max", "greatest(h, a, b)", _AB, host.extreme("sgt"))
+f32_to_i32, f64_to_i32 = _both("to_i32", "to_integer(h, a, rm, 32, True)", _A + _RM, host.to_integer(32, signed=True))
+f32_to_u32, f64_to_u32 = _both("to_u32", "to_integer(h, a, rm, 32, False)", _A + _RM, host.to_integer(32, signed=False))
+f32_to_i64, f64_to_i64 = _both("to_i64", "to_integer(h, a, rm, 64, True)", _A + _RM, host.to_integer(64, signed=True))
+f32_to_u64, f64_to_u64 = _both("to_u64", "to_integer(h, a, rm, 64, False)", _A + _RM, host.to_integer(64, signed=False))
+f32_from_i64, f64_from_i64 = _both("from_i64", "from_integer(h, a, rm, True)", _A + _RM, host.from_integer(signed=True))
+f32_from_u64, f64_from_u64 = _both("from_u64", "from_integer(h, a, rm, False)", _A + _RM, host.from_integer(signed=False))
+
+
+@fn(native=host.narrow)
+def f64_to_f32(h: Hart, a: u64, rm: u32) -> u64:
+    """binary64 to binary32."""
+    return convert(h, a, rm, 11, 52, 8, 23)
+
+
+@fn(native=host.widen)
+def f32_to_f64(h: Hart, a: u64, rm: u32) -> u64:
+    """binary32 to binary64."""
+    return convert(h, a, rm, 8, 23, 11, 52)
+
+
+@fn
+def f32_classify(a: u64) -> u64:
+    """fclass.s"""
+    return classify(a, 8, 23)
+
+
+@fn
+def f64_classify(a: u64) -> u64:
+    """fclass.d"""
+    return classify(a, 11, 52)
+
+
+@fn(inline=True)
+def box(a: u64) -> u64:
+    """A binary32 number as a 64-bit register holds it (Unprivileged ISA, "NaN Boxing of Narrower Values")."""
+    return a | BOX
+
+
+@fn(inline=True)
+def unbox(a: u64) -> u64:
+    """The binary32 number in a register; what is not NaN-boxed counts as the canonical NaN."""
+    if unlikely(a < BOX):
+        return NAN_32
+    return a & 0xFFFFFFFF
+
+
+@fn(inline=True)
+def rounding(h: Hart, rm: u32) -> u32:
+    """The rounding mode an instruction asks for; a reserved one is an illegal instruction (chapter "F", "frm")."""
+    mode = h.frm if rm == DYNAMIC else rm
+    if unlikely(mode > 4):
+        raise Trap(ILLEGAL_INSTRUCTION, 0)
+    return mode
+
+
+@fn(native=host.enter)
+def host_flags_enter(h: Hart) -> None:
+    """Before generated code of this hart runs: set the host's unit up, no flag set. Flags of the thread's past are lost."""
+    pass
+
+
+@fn(native=host.leave)
+def host_flags_leave(h: Hart) -> None:
+    """After it, and before anything else may use the host's unit: gather the accrued flags in h.fflags."""
+    pass
+
+
+@fn
+def fflags_read(h: Hart) -> u32:
+    """The accrued exception flags."""
+    host_flags_leave(h)
+    return h.fflags
+
+
+@fn
+def fflags_write(h: Hart, value: u32) -> None:
+    """Set the accrued exception flags."""
+    host_flags_leave(h)
+    h.fflags = value & 31
