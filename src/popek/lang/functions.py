@@ -71,7 +71,7 @@ def fn(function: Any = None, **options: Any) -> Any:
 
     inline: always inlined. cold: rarely called, kept out of line. export: callable from outside through the C ABI.
     native: `builder(symbol)` returns LLVM IR text of the function (or text and a list of module-level declarations);
-    it may call the subset body as `symbol.soft`.
+    it may call the subset body as `symbol.soft`. If it returns None (host not able), the subset body is used as it is.
     """
     if function is None:
         return lambda f: Function(f, **options)

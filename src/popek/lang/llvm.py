@@ -33,7 +33,9 @@ class Program:
         functions: Iterable[Any],
         ports: Mapping[Any, Any] | None = None,
         substitute: Mapping[Any, Any] | None = None,
+        native: bool = True,
     ) -> None:
+        self.native = native
         self.ports: Links = dict(ports or {})
         self.substitute: Links = dict(substitute or {})
         self.roots: list[Function] = list(dict.fromkeys(functions))
@@ -158,12 +160,12 @@ class Program:
         linkage = "dso_local" if exported else "internal"
         group = "#1" if function.inline and not exported else "#2" if function.cold else "#0"
         symbol = function.symbol
-        if function.native is not None:
-            made = function.native(symbol)
+        made = function.native(symbol) if function.native is not None and self.native else None
+        if made is not None:
             text, needs = made if isinstance(made, tuple) else (made, [])
             out.append(text)
             declares.update(dict.fromkeys(needs))
-            linkage, symbol, group = "internal", symbol + ".soft", "#0"
+            linkage, symbol, group = "internal", symbol + ".soft", "#2"
         body = Body(self, self.definitions[function], declares, tables)
         parameters = ", ".join(f"{llvm_type(p.type)} %{p.name}" for p in body.definition.parameters)
         out.append(f'define {linkage} {self.result(function)} @"{symbol}"({parameters}) {group} {{')
@@ -184,10 +186,12 @@ def emit(
     substitute: Mapping[Any, Any] | None = None,
     keep: Iterable[Any] = (),
     exports: Iterable[Any] = (),
+    native: bool = True,
 ) -> str:
     """LLVM IR text of these functions and everything they reach.
 
-    `keep` are further functions that must be present (all are internal unless exported). See Program for the rest.
+    `keep` are further functions that must be present (all are internal unless exported). `native=False` ignores the
+    functions' native lowerings, for other targets. See Program for the rest.
     """
     exports = list(exports)
-    return Program([*functions, *keep, *exports], ports, substitute).text(exports)
+    return Program([*functions, *keep, *exports], ports, substitute, native).text(exports)
