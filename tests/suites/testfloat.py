@@ -1,0 +1,110 @@
+"""Checking testfloat_gen's output natively: one exported subset function a TestFloat operation. Not a test itself.
+
+testfloat_gen prints lines `operand ... result flags` in hexadecimal. `check(h, text, end, rm)` returns how many are
+wrong; h.instret counts lines, h.scratch holds the address of the first wrong line.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from popek.isa import fp
+from popek.isa.hart import Hart
+from popek.lang import at_u8, fn, source_fn, u32, u64
+
+
+@fn
+def number(at: u64, digits: u64) -> u64:
+    """A hexadecimal number of that many digits (upper case)."""
+    value: u64 = 0
+    for i in range(digits):
+        c = u64(at_u8(at + i).value)
+        value = value << 4 | (c - 55 if c > 57 else c - 48)
+    return value
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A TestFloat operation: its name there, function here, operands and result widths in hexadecimal digits."""
+
+    name: str
+    function: str
+    operands: tuple[int, ...]
+    digits: int
+    rounds: bool = True
+    signed_operand: bool = False
+    integer: bool = False
+
+
+def operations() -> list[Operation]:
+    """All of TestFloat's operations that F and D have."""
+    found = []
+    for width in (32, 64):
+        f, n = f"f{width}", width // 4
+        for name in ("add", "sub", "mul", "div"):
+            found.append(Operation(f"{f}_{name}", f"{f}_{name}", (n, n), n))
+        found.append(Operation(f"{f}_mulAdd", f"{f}_fma", (n, n, n), n))
+        found.append(Operation(f"{f}_sqrt", f"{f}_sqrt", (n,), n))
+        for name in ("eq", "lt", "le"):
+            found.append(Operation(f"{f}_{name}", f"{f}_{name}", (n, n), 1, rounds=False))
+        for bits in (32, 64):
+            for sign in ("i", "u"):
+                there, here = ("i" if sign == "i" else "ui") + str(bits), sign + str(bits)
+                found.append(Operation(f"{f}_to_{there}", f"{f}_to_{here}", (n,), bits // 4, integer=True))
+                found.append(Operation(f"{there}_to_{f}", f"{f}_from_{sign}64", (bits // 4,), n, signed_operand=sign == "i"))
+    found.append(Operation("f32_to_f64", "f32_to_f64", (8,), 16))
+    found.append(Operation("f64_to_f32", "f64_to_f32", (16,), 8))
+    return found
+
+
+def checker(operation: Operation, soft: bool) -> Any:
+    """The checking function of an operation; `soft`: of its integer version, whatever the host can do."""
+    name = f"{'soft' if soft else 'host'}_{operation.name}"
+    scope: dict[str, Any] = {"__name__": __name__, "Hart": Hart, "u64": u64, "u32": u32, "number": number, "at_u8": at_u8,
+                             "i32": __import__("popek.lang").lang.i32,
+                             "fflags_write": fp.fflags_write, "fflags_read": fp.fflags_read}
+    target = getattr(fp, operation.function)
+    if soft:
+        target = soft_version(target)
+    scope["target"] = target
+    lines, offset, arguments = [], 0, ["h"]
+    for i, digits in enumerate(operation.operands):
+        text = f"number(at + {offset}, {digits})"
+        if operation.signed_operand and digits == 8:
+            text = f"u64(i32(u32({text})))"
+        lines.append(f"a{i} = {text}")
+        arguments.append(f"a{i}")
+        offset += digits + 1
+    if operation.rounds:
+        arguments.append("rm")
+    call = f"target({', '.join(arguments)})"
+    expected = f"number(at + {offset}, {operation.digits})"
+    if operation.integer and operation.digits == 8:
+        expected = f"u64(i32(u32({expected})))"
+    offset += operation.digits + 1
+    body = "\n        ".join(lines)
+    source = f"""def {name}(h: Hart, at: u64, end: u64, rm: u32) -> u64:
+    wrong: u64 = 0
+    while at < end:
+        {body}
+        fflags_write(h, 0)
+        got = {call if operation.digits != 1 else f"u64({call})"}
+        flags = fflags_read(h)
+        if got != {expected} or u64(flags) != number(at + {offset}, 2):
+            if wrong == 0:
+                h.scratch = at
+            wrong += 1
+        h.instret += 1
+        at += {offset + 3}
+    return wrong
+"""
+    return source_fn(name, source, scope, export=True)
+
+
+def soft_version(target: Any) -> Any:
+    """The same function without its host lowering."""
+    from popek.lang import Function
+
+    copy = Function(target.python)
+    copy.symbol = target.symbol + ".integer"
+    return copy
