@@ -1,0 +1,86 @@
+"""The command line: finds the command, runs it, and turns every failure into one line and an exit status.
+
+125 is our own error, 126 and 127 mean what they mean in a shell, 128 + n is signal n, everything else is the guest's.
+What the options mean is in `options`, what a command does in `commands` and `api/actions`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+OUR_ERROR = 125
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program `popek`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:  # before anything is imported
+        from popek import __version__
+
+        print(f"popek {__version__}")
+        return 0
+    _standard_files()
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone: that is not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:
+        return _explain(error)
+
+
+def _run(arguments: list[str]) -> int:
+    from popek.faces import options
+
+    chosen = options.parse(arguments)
+    match chosen.command:
+        case "boot":
+            from popek.faces.commands import boot as command
+        case "run":
+            from popek.faces.commands import run as command  # type: ignore[no-redef]
+        case _:
+            from popek.faces.commands import keeping as command  # type: ignore[no-redef]
+    return command.main(chosen)
+
+
+def _standard_files() -> None:
+    """Have all three, so that no file of ours gets their numbers (`popek boot ... <&-`)."""
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)
+
+
+def _explain(error: Exception) -> int:
+    """One line on stderr: what is wrong, where, what to do."""
+    from popek.base.errors import PopekError
+
+    if os.environ.get("POPEK_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+        return OUR_ERROR
+    if isinstance(error, PopekError):
+        text = error.line()
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        text = f"{where}{error.strerror or error}"
+    elif isinstance(error, MemoryError):
+        text = "the host has not enough memory; give the machine less --memory"
+    else:
+        text = f"internal error: {type(error).__name__}: {error}; POPEK_DEBUG=1 shows where, please report it"
+    try:
+        print("popek: " + " ".join(text.split()), file=sys.stderr, flush=True)
+    except OSError:
+        pass
+    return OUR_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`popek boot`: the options become a Spec, the terminal becomes the serial console."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+
+from popek.api import actions
+from popek.api.errors import BadInput
+from popek.api.spec import Disk, Spec, parse_size
+from popek.faces import terminal
+from popek.faces.pump import Signals, pump
+
+STDIN, STDOUT = 0, 1
+
+
+def main(chosen: argparse.Namespace) -> int:
+    """Run the machine on this terminal; the exit status."""
+    spec = specification(chosen).checked()
+    raw = terminal.ours(STDIN)
+    # A terminal in the background belongs to somebody else; anything else is the guest's input.
+    source = -1 if os.isatty(STDIN) and not raw else STDIN
+    with Signals() as signals, terminal.RawMode(STDIN) if raw else contextlib.nullcontext():
+        keys = terminal.QemuKeys() if raw else terminal.PlainInput()
+        ended = actions.boot(
+            spec,
+            lambda guest: pump(guest, source, keys, signals, say=_say),
+            output=STDOUT,
+            reboot=not chosen.no_reboot,
+            dtb_out=chosen.dtb_out,
+        )
+    if chosen.stats or chosen.json:
+        _print_statistics(ended.statistics, chosen.json)
+    return ended.status
+
+
+def specification(chosen: argparse.Namespace) -> Spec:
+    if chosen.kernel and chosen.kernel_option:
+        raise BadInput("two kernels given", "give one")
+    return Spec(
+        kernel=chosen.kernel or chosen.kernel_option,
+        initrd=chosen.initrd,
+        append=chosen.append,
+        bios=chosen.bios,
+        memory=parse_size(chosen.memory),
+        harts=number(chosen.smp, "--smp"),
+        disks=tuple(disk(text) for text in chosen.disk),
+        engine=chosen.engine,
+    )
+
+
+def number(text: str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(f"{option} {text}: not a number") from None
+
+
+def disk(text: str) -> Disk:
+    """FILE[,ro][,snapshot][,format=F]; a file name with commas is taken as it is if there is such a file."""
+    if os.path.exists(text):
+        return Disk(text)
+    path, *options = text.split(",")
+    found = Disk(
+        path,
+        format=next((o.removeprefix("format=") for o in options if o.startswith("format=")), ""),
+        readonly="ro" in options,
+        overlay="snapshot" in options,
+    )
+    for option in options:
+        if option not in ("ro", "snapshot") and not option.startswith("format="):
+            raise BadInput(f"--disk {text}: no option {option!r}", "there are ro, snapshot and format=raw or qcow2")
+    return found
+
+
+def _say(text: str) -> None:
+    print(f"\r\npopek: {text}\r", file=sys.stderr, flush=True)
+
+
+def _print_statistics(statistics: dict, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(statistics), file=sys.stderr)
+        return
+    for name, value in statistics.items():
+        if isinstance(value, dict):
+            print(f"{name}:", file=sys.stderr)
+            for cause, count in sorted(value.items(), key=lambda row: -row[1]):
+                print(f"  {cause:40} {count:>16,}", file=sys.stderr)
+        elif isinstance(value, float):
+            print(f"{name:42} {value:>16.4f}", file=sys.stderr)
+        else:
+            print(f"{name:42} {value:>16,}", file=sys.stderr)

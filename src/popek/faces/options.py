@@ -1,0 +1,165 @@
+"""What can be written on the command line, and the help texts. What it then does is in `commands`.
+
+argparse and not typer: `popek boot` pays for it at every start (8 ms against 56 ms of CPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from popek.faces.terminal import BOOT_KEYS, RUN_KEYS
+
+OUR_ERROR = 125
+
+ABOUT = """\
+popek runs virtual machines: unmodified RISC-V Linux, on any Linux host that has Python.
+
+  popek run debian                   a shell in Debian, built on first use
+  popek run debian -- uname -a       one command, its output and its exit status
+  popek boot Image --initrd i.gz     a kernel of your own, on the serial console
+  popek doctor                       what works on this host, and what is missing
+"""
+STATUS = "Exit status: 125 our own error, 126/127 as in a shell, 128+n signal n, else the guest's."
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors as everywhere in Popek: one line, 125."""
+
+    def error(self, message: str):
+        print(f"popek: {message}; see `{self.prog} --help`", file=sys.stderr)
+        raise SystemExit(OUR_ERROR)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The chosen command with its options. Raises SystemExit after help and after errors."""
+    known = parser()
+    arguments, guest_command = _split(arguments, known)
+    chosen = known.parse_args(arguments)
+    if guest_command:
+        if chosen.command != "run":
+            known.error(f"only `popek run` takes a command after --, not `popek {chosen.command}`")
+        chosen.guest_command = guest_command
+    return chosen
+
+
+def _split(arguments: list[str], known: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
+    """Ours, and the guest's command, whose options are its own: it begins after `--` or as second word after `run`."""
+    words = 0
+    takes = known.with_value if arguments[:1] == ["run"] else frozenset()  # type: ignore[attr-defined]
+    value = False
+    for at, text in enumerate(arguments):
+        if value:
+            value = False
+        elif text == "--":
+            return arguments[:at], arguments[at + 1 :]
+        elif text.startswith("-"):
+            value = text in takes
+        else:
+            words += 1
+            if words == 3 and arguments[0] == "run":
+                return arguments[:at], arguments[at:]
+    return arguments, []
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="popek", description=ABOUT, epilog=STATUS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=_Version())  # type: ignore[arg-type]
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top.with_value = _run(commands)  # type: ignore[attr-defined]
+    _boot(commands)
+    _image(commands)
+    prune = commands.add_parser("prune", help="forget downloads and left-overs of broken builds")
+    prune.add_argument("--all", action="store_true", help="also the images and the compiled code")
+    doctor = commands.add_parser("doctor", help="what works on this host and why not; exit 0 if anything can run")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--offline", action="store_true", help="do not ask the network")
+    return top
+
+
+class _Version:
+    def __mod__(self, ignored: object) -> str:
+        from popek import __version__
+
+        return f"popek {__version__}"
+
+
+def _add(commands, name: str, help: str, epilog: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=help, description=help, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def _run(commands) -> frozenset[str]:
+    """Returns those options that a value follows."""
+    p = _add(
+        commands,
+        "run",
+        "run a command, or a shell, in a fresh guest made from an image",
+        f"""\
+The guest starts from a copy-on-write view of the image: what it changes is forgotten when it ends.
+Piped input and output are the command's own, stdout and stderr apart, 8-bit clean:
+  tar c . | popek run debian -- tar tv
+On a terminal: {RUN_KEYS}. Ctrl-C and window size go to the guest.
+{STATUS}""",
+    )
+    p.add_argument("image", metavar="NAME", help="debian, busybox; `popek image ls` shows all")
+    p.set_defaults(guest_command=[])
+    p.usage = "popek run [OPTION]... NAME [[--] COMMAND [ARGUMENT]...]"
+    p.add_argument("-i", "--interactive", action="store_true", help="pass stdin on (it always is)")
+    tty = p.add_mutually_exclusive_group()
+    tty.add_argument(
+        "-t", "--tty", action="store_true", default=None, help="give the command a terminal (default: if we have one)"
+    )
+    tty.add_argument("-T", "--no-tty", dest="tty", action="store_false", help="give it none")
+    p.add_argument(
+        "-e", "--env", action="append", default=[], metavar="N=V", help="set a variable (N alone: as it is here)"
+    )
+    p.add_argument("-w", "--workdir", default="", metavar="DIR", help="start in this folder of the guest")
+    p.add_argument("--memory", default="512M", metavar="SIZE", help="of the guest (default %(default)s)")
+    p.add_argument("--cpus", default="1", metavar="N", help="1 to 8 (default %(default)s)")
+    p.add_argument("--name", default="", help="name of this guest, also its host name")
+    p.add_argument("--rm", action="store_true", help="forget the guest afterwards (it always is)")
+    p.add_argument("--engine", default="template", metavar="NAME", help=argparse.SUPPRESS)
+    p.add_argument("-q", "--quiet", action="store_true", help="errors only on stderr")
+    p.add_argument("--no-progress", action="store_true", help="no progress lines")
+    return frozenset(text for action in p._actions if action.nargs is None for text in action.option_strings)
+
+
+def _boot(commands) -> None:
+    p = _add(
+        commands,
+        "boot",
+        "boot a kernel, a firmware or a bare-metal program; its serial console is stdin and stdout",
+        f"""\
+The machine is QEMU's -M virt: same memory map, same devices. Kernels: Linux Image (also in gzip, zstd, xz or EFI
+zboot), ELF kernels; ELF programs linked for 0x80000000 start in machine mode. Without --bios the monitor itself
+provides SBI. The machine ends when the guest powers off (exit 0) or writes a code to the test finisher (that code).
+On a terminal: {BOOT_KEYS}.
+{STATUS}""",
+    )
+    p.add_argument("kernel", metavar="KERNEL", nargs="?", default="", help="may be left out with --bios")
+    p.add_argument("--kernel", dest="kernel_option", default="", metavar="FILE", help=argparse.SUPPRESS)
+    p.add_argument("--initrd", default="", metavar="FILE", help="initial RAM disk")
+    p.add_argument("--append", default="", metavar="TEXT", help="the kernel's command line")
+    p.add_argument("--bios", default="", metavar="FILE", help="machine-mode firmware: OpenSBI, U-Boot (none: as QEMU)")
+    p.add_argument("--memory", "-m", default="512M", metavar="SIZE", help="default %(default)s")
+    p.add_argument("--smp", default="1", metavar="N", help="harts, 1 to 8 (default %(default)s)")
+    p.add_argument(
+        "--disk", action="append", default=[], metavar="FILE[,ro][,snapshot][,format=F]",
+        help="a virtio disk, raw or qcow2; snapshot: the file stays as it is",
+    )  # fmt: skip
+    p.add_argument("--engine", default="template", metavar="NAME", help="template (default) or reference")
+    p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
+    p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
+    p.add_argument("--stats", action="store_true", help="print at the end why the guest stopped how often, on stderr")
+    p.add_argument("--json", action="store_true", help="the statistics as JSON")
+
+
+def _image(commands) -> None:
+    image = commands.add_parser("image", help="the images on this host: ls, rm")
+    what = image.add_subparsers(dest="what", metavar="ls|rm", required=True)
+    ls = what.add_parser("ls", help="known images, and which are built")
+    ls.add_argument("--json", action="store_true", help="for programs")
+    rm = what.add_parser("rm", help="forget a built image")
+    rm.add_argument("names", nargs="+", metavar="NAME")
