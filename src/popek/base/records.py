@@ -1,4 +1,4 @@
-"""Binary layouts shared by Python and generated code: where each member of a record lies. No types of the subset here."""
+"""Binary layouts shared by Python and generated code: where each member lies. No types of the subset."""
 
 from __future__ import annotations
 

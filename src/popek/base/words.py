@@ -1,4 +1,4 @@
-"""Fixed-width arithmetic on Python integers: wrap, sign-extend, bit fields. Pure functions; no types of the subset here."""
+"""Fixed-width arithmetic on Python integers: wrap, sign-extend, bit fields. Pure functions; no types of the subset."""
 
 
 def mask(bits: int) -> int:

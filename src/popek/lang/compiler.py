@@ -50,7 +50,7 @@ def compile_ir(text: str, opt: int = 2, exports: Sequence[str] = ()) -> bytes:
         builder = llvm.create_pass_builder(machine, tuning)
         passes = builder.getModulePassManager()
         passes.run(module, builder)
-    return machine.emit_object(module)  # type: ignore[no-any-return]
+    return machine.emit_object(module)
 
 
 def compile_all(texts: Sequence[str], opt: int = 2, exports: Sequence[str] = ()) -> list[bytes]:

@@ -15,7 +15,8 @@ BINARY = {
     ast.LShift: "<<", ast.RShift: ">>", ast.FloorDiv: "//", ast.Mod: "%",
 }  # fmt: skip
 COMPARE = {
-    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Is: "==", ast.IsNot: "!=",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "==", ast.IsNot: "!=",
 }  # fmt: skip
 
 
@@ -276,9 +277,9 @@ class Expressions:
         b = self.adapt(b, a.type, node)
         if not isinstance(a.type, IntType) and not (a.type is BOOL and op in "&|^"):
             self.fail(node, f"{op} on {name_of(a.type)}")
-        if op in ("//", "%") and a.type.signed:
+        if op in ("//", "%") and getattr(a.type, "signed", False):
             self.fail(node, f"{op} on signed numbers: use sdiv or srem")
-        if isinstance(a, tree.Const) and isinstance(b, tree.Const) and a.type is not BOOL:
+        if isinstance(a, tree.Const) and isinstance(b, tree.Const) and isinstance(a.type, IntType):
             if b.value == 0 and op in ("//", "%"):
                 self.fail(node, "division by zero")
             return tree.Const(a.type, a.type(fold(op, a.value, b.value)))

@@ -1,4 +1,4 @@
-"""Front end: source of a subset function -> typed tree (tree.py). Statements and signatures; expressions are next door."""
+"""Source of a subset function -> typed tree (tree.py). Statements and signatures; expressions are elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(function: Function) -> tree.Definition:
     if function.tree is None:
         with deep():
             function.tree = Front(function).definition()
-    return function.tree  # type: ignore[no-any-return]
+    return function.tree
 
 
 def _stored_names(node: ast.FunctionDef) -> set[str]:

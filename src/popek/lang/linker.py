@@ -60,13 +60,13 @@ def link(objects: Sequence[bytes]) -> Linked:
     arch = lay.arch
     end = align_up(lay.place(0, (SHF_EXECINSTR, 0)), 16)
     symbols: dict[str, int] = {}
-    for number, unit in enumerate(lay.objects):
+    for unit in lay.objects:
         for symbol in unit.symbols:
             if not symbol.local and symbol.section is not None and symbol.section in unit.sections:
                 if symbol.name in lay.globals:
                     raise ObjectError(f"{symbol.name} is defined twice")
                 lay.globals[symbol.name] = 0
-    externals = _needs(lay, end)
+    externals = _called(lay)
     split = align_up(end + arch.stub_size * len(externals), arch.page)
     for i, name in enumerate(externals):
         lay.stubs[name] = end + arch.stub_size * i
@@ -90,8 +90,8 @@ def link(objects: Sequence[bytes]) -> Linked:
     return Linked(bytes(image[:split]), bytes(image[split:]).rstrip(b"\0"), split, size, symbols, lay.fixups)
 
 
-def _needs(lay: _Layout, _end: int) -> list[str]:
-    """External symbols that are called (they get a stub) ."""
+def _called(lay: _Layout) -> list[str]:
+    """External symbols that are called (they get a stub)."""
     found: dict[str, None] = {}
     for unit in lay.objects:
         for section in unit.sections.values():

@@ -76,9 +76,7 @@ class Image:
         return Library(self, externals or {})
 
 
-def build(
-    ir_text: str | Sequence[str], opt: int = 2, exports: Iterable[str] = (), jobs: int | None = None
-) -> Image:
+def build(ir_text: str | Sequence[str], opt: int = 2, exports: Iterable[str] = ()) -> Image:
     """Compile IR text to an Image. Several texts are compiled at the same time in processes and joined."""
     from popek.lang.compiler import compile_all
     from popek.lang.linker import link
@@ -121,7 +119,7 @@ class Library:
     def call(self, name: Any, restype: Any, *argtypes: Any) -> Callable[..., Any]:
         """A symbol as ctypes function; calls release the GIL."""
         function = ctypes.CFUNCTYPE(restype, *argtypes)(self.address(name))
-        function.library = self
+        function.library = self  # type: ignore[attr-defined]
         return function
 
     def function(self, function: Any) -> Callable[..., Any]:

@@ -11,7 +11,6 @@ from popek.lang import tree
 from popek.lang.types import BOOL, IntType
 
 
-
 class Python:
     """Writes the plain-Python source of one function. `names` collects the objects the source refers to."""
 
@@ -136,7 +135,7 @@ class Python:
 
     def loose(self, node: Any) -> tuple[str, bool]:
         """Text equal to the value modulo the width, and whether it is exactly the value."""
-        return getattr(self, "get_" + type(node).__name__)(node)  # type: ignore[no-any-return]
+        return getattr(self, "get_" + type(node).__name__)(node)
 
     def get_Const(self, node: tree.Const) -> tuple[str, bool]:
         if node.type is BOOL:

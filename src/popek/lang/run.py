@@ -117,7 +117,7 @@ def _code(function: Function) -> tuple[Any, dict[str, Any]]:
         with deep():
             text = writer.text(f"f{id(function)}")
         function.code = (compile(text, f"<popek python {function.symbol}>", "exec"), writer.names)
-    return function.code  # type: ignore[no-any-return]
+    return function.code
 
 
 class Runner:
@@ -131,15 +131,15 @@ class Runner:
         self._space: dict[str, Any] = dict(SUPPORT)
         self._keep: list[Any] = []  # ids in names stay valid
 
-    def __getitem__(self, function: Any) -> Callable[..., Any]:
+    def __getitem__(self, function: Any) -> Any:
         """The plain function (no conversion of arguments: give exact values)."""
         name = f"f{id(function)}"
         found = self._space.get(name)
         if found is None or getattr(found, "pending", False):
             found = self._make(function)
-        return found  # type: ignore[no-any-return]
+        return found
 
-    def _make(self, function: Function) -> Callable[..., Any]:
+    def _make(self, function: Function) -> Any:
         name = f"f{id(function)}"
         self._keep.append(function)
         chosen = self.substitute.get(function) or self.ports.get(function)
@@ -157,7 +157,7 @@ class Runner:
                 else:
                     self._space[key] = thing
             exec(code, self._space)
-            return self._space[name]  # type: ignore[no-any-return]
+            return self._space[name]
         self._space[name] = made
         return made
 
@@ -219,7 +219,7 @@ def call(function: Function, arguments: tuple[Any, ...]) -> Any:
     return target(*exact)
 
 
-def compiled(function: Any) -> Callable[..., Any]:
+def compiled(function: Any) -> Any:
     """The plain function of the default runner, without any conversion of arguments."""
     return _default[function]
 

@@ -39,10 +39,10 @@ def syntax(function: Function) -> ast.FunctionDef:
                 first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
                 found[first] = node
         cached = _parsed[code.co_filename] = (lines, found)
-    node = cached[1].get(code.co_firstlineno)
-    if node is None or node.name != code.co_name:
+    definition = cached[1].get(code.co_firstlineno)
+    if definition is None or definition.name != code.co_name:
         raise SubsetError(f"{code.co_filename}:{code.co_firstlineno}: no source of {function.symbol}")
-    return node
+    return definition
 
 
 class Scope:
@@ -53,7 +53,10 @@ class Scope:
         self.globals = python.__globals__
         cells = python.__closure__ or ()
         self.cells = dict(zip(python.__code__.co_freevars, cells, strict=True))
-        self.annotations = python.__annotations__
+        try:
+            self.annotations = python.__annotations__
+        except NameError:  # evaluated lazily, and not all names are defined yet
+            self.annotations = {}
 
     def find(self, name: str) -> Any:
         """The object a name stands for; NameError if there is none."""

@@ -93,7 +93,7 @@ class Writer:
         value = env.get(name)
         if isinstance(value, Lazy):
             value = env[name] = value.block.read(value.name)
-        return "poison" if value is None else value  # type: ignore[no-any-return]
+        return "poison" if value is None else value
 
     def read(self, name: str) -> str:
         """A variable's value here."""

@@ -95,17 +95,17 @@ class ArrayType:
 
     @property
     def size(self) -> int:
-        return self.length * self.item.size
+        return self.length * int(self.item.size)
 
     @property
     def align(self) -> int:
-        return self.item.align
+        return int(self.item.align)
 
 
 class PointerType:
     """Address of a struct. `target` may be given by name when the struct is defined later."""
 
-    __slots__ = ("_target", "_scope")
+    __slots__ = ("_scope", "_target")
     size = align = 8
 
     def __init__(self, target: Any, scope: str = "") -> None:
@@ -210,7 +210,7 @@ class StructMeta(type):
             if ctypes.sizeof(made) != cls.size:
                 raise TypeError(f"{cls.__name__}: layout differs from ctypes")
             cls.__ctype__ = made
-        return cls.__ctype__  # type: ignore[no-any-return]
+        return cls.__ctype__
 
     def at(cls, address: int) -> Any:
         """A live view (ctypes) of the struct at a host address."""
@@ -244,6 +244,17 @@ def _zero(type_: Any, scope: dict[str, Any]) -> str:
     return "False" if type_ is BOOL else "0"
 
 
+def _annotations(cls: type) -> dict[str, Any]:
+    """The annotations of a class, as strings where they cannot be evaluated yet."""
+    if sys.version_info >= (3, 14):  # they are evaluated only now
+        import annotationlib
+
+        found = annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+        texts = annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
+        return {k: texts[k] if isinstance(v, annotationlib.ForwardRef) else v for k, v in found.items()}
+    return dict(cls.__dict__.get("__annotations__", {}))
+
+
 class _Names(dict[str, Any]):
     """Names in annotations; one that is not defined yet stands for itself (allowed in `Ptr[...]` only)."""
 
@@ -255,7 +266,7 @@ def struct(cls: C) -> C:
     """Make an annotated class a record of natural C layout (see StructMeta for what the class itself can do)."""
     module = cls.__module__
     fields: dict[str, Any] = {}
-    for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+    for name, annotation in _annotations(cls).items():
         if isinstance(annotation, str):
             annotation = eval(annotation, {}, _Names(vars(sys.modules[module])))
         type_ = as_type(annotation)

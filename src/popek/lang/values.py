@@ -72,7 +72,7 @@ class Values(Writer):
 
     def value(self, node: Any) -> str:
         """The value of an expression."""
-        return getattr(self, "get_" + type(node).__name__)(node)  # type: ignore[no-any-return]
+        return getattr(self, "get_" + type(node).__name__)(node)
 
     # -- memory --
 
@@ -249,7 +249,7 @@ class Values(Writer):
         return self.emit(text)
 
     def get_Operation(self, node: tree.Operation) -> str:
-        return getattr(self, "op_" + node.name)(node)  # type: ignore[no-any-return]
+        return getattr(self, "op_" + node.name)(node)
 
     def _count_zeros(self, node: tree.Operation) -> str:
         t = f"i{node.type.bits}"
