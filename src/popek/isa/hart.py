@@ -116,6 +116,7 @@ class Hart:
     reservation_value: u64
 
     # Not architectural
+    walk_level: u64        # of the last translation: the leaf's level, 0 for a 4 KiB page or none (TLBs need it)
     tlb: u64               # host address of the current data TLB (engine/tlb)
     scratch: u64
     engine: Array[u64, 16]

@@ -225,6 +225,12 @@ def fetch(h: Hart, pc: u64) -> u32:
 @fn
 def reserve_address(h: Hart, vaddr: u64, size: u64) -> u64:
     """Host address for LR. Raises the exceptions of a load."""
+    return reserve_address_walk(h, vaddr, size)
+
+
+@fn
+def reserve_address_walk(h: Hart, vaddr: u64, size: u64) -> u64:
+    """The same, for engines that substitute the above by something faster."""
     if vaddr & (size - 1) != 0:
         raise Trap(LOAD_MISALIGNED, vaddr)
     return ram_for(h, vaddr, READ)
@@ -233,6 +239,12 @@ def reserve_address(h: Hart, vaddr: u64, size: u64) -> u64:
 @fn
 def atomic_address(h: Hart, vaddr: u64, size: u64) -> u64:
     """Host address for SC and AMO. Raises the exceptions of a store; call host_written afterwards."""
+    return atomic_address_walk(h, vaddr, size)
+
+
+@fn
+def atomic_address_walk(h: Hart, vaddr: u64, size: u64) -> u64:
+    """The same, for engines that substitute the above by something faster."""
     if vaddr & (size - 1) != 0:
         raise Trap(STORE_MISALIGNED, vaddr)
     return ram_for(h, vaddr, WRITE)

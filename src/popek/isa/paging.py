@@ -70,6 +70,7 @@ def translate(h: Hart, vaddr: u64, access: u32) -> u64:
     """Physical address of `vaddr` for an access that stays within its page; raises page and access faults."""
     mode = access_mode(h, access)
     paddr = vaddr
+    h.walk_level = 0
     if mode != MACHINE and h.satp >> 60 != SATP_BARE:
         paddr = walk(h, vaddr, access, mode)
     if not pmp_allows(h, paddr, mode, access):
@@ -104,6 +105,7 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
             frame = (pte >> 10 & PPN_MASK) << 12
             if not leaf_allows(h, pte, access, mode) or frame & inside != 0:
                 raise Trap(page_fault(access), vaddr)
+            h.walk_level = level
             marked = pte | PTE_A
             if access == WRITE:
                 marked = marked | PTE_D
