@@ -137,8 +137,9 @@ class Body(Values):
     def do_Raise(self, node: tree.Raise) -> None:
         if node.cause is not None:
             cause, tval = self.value(node.cause), self.value(node.tval)
+            stores = [] if self.program.bare_traps else [("trap_cause", cause), ("trap_tval", tval)]
             hart = self.read(node.hart.name)
-            for name, value in (("trap_cause", cause), ("trap_tval", tval)):
+            for name, value in stores:
                 type_ = node.hart.type.fields[name]
                 field = tree.Field(type_, node.hart, name, node.hart.type.offset(name))
                 self.store(field, self.offset(hart, field.offset), value)

@@ -26,7 +26,11 @@ attributes #2 = { nounwind cold noinline }
 
 
 class Program:
-    """A set of subset functions with everything they reach, under a choice of ports and substitutes."""
+    """A set of subset functions with everything they reach, under a choice of ports and substitutes.
+
+    native=False: ignore the functions' native lowerings (other targets). bare_traps=True: raising does not store cause
+    and tval. inline_all=True: everything internal is inlined but recursive functions and soft bodies.
+    """
 
     def __init__(
         self,
@@ -34,8 +38,10 @@ class Program:
         ports: Mapping[Any, Any] | None = None,
         substitute: Mapping[Any, Any] | None = None,
         native: bool = True,
+        bare_traps: bool = False,
+        inline_all: bool = False,
     ) -> None:
-        self.native = native
+        self.native, self.bare_traps, self.inline_all = native, bare_traps, inline_all
         self.ports: Links = dict(ports or {})
         self.substitute: Links = dict(substitute or {})
         self.roots: list[Function] = list(dict.fromkeys(functions))
@@ -45,6 +51,7 @@ class Program:
         self._symbols: dict[str, Function] = {}
         self._reach()
         self._raising: set[Function] = self._effects()
+        self._stay = self._recursive() if inline_all else set()
 
     def resolve(self, target: Function, caller: Function | None = None) -> Function:
         """The function that a call of `target` (in `caller`) reaches."""
@@ -134,6 +141,23 @@ class Program:
                 raise SubsetError(f"{bound.symbol} may raise Trap, but {port.symbol} is a port without raises=True")
         return raising
 
+    def _recursive(self) -> set[Function]:
+        """Functions that can reach themselves."""
+        found: set[Function] = set()
+        for function in self.definitions:
+            seen: set[Function] = set()
+            queue = [function]
+            while queue:
+                for target, _ in self.edges.get(queue.pop(), ()):
+                    if target is function:
+                        found.add(function)
+                        queue.clear()
+                        break
+                    if target not in seen:
+                        seen.add(target)
+                        queue.append(target)
+        return found
+
     # -- text --
 
     def text(self, exports: Iterable[Any] = ()) -> str:
@@ -158,7 +182,8 @@ class Program:
         out: list[str],
     ) -> None:
         linkage = "dso_local" if exported else "internal"
-        group = "#1" if function.inline and not exported else "#2" if function.cold else "#0"
+        inline = function.inline or (self.inline_all and function not in self._stay)
+        group = "#1" if inline and not exported else "#2" if function.cold else "#0"
         symbol = function.symbol
         made = function.native(symbol) if function.native is not None and self.native else None
         if made is not None:
@@ -186,12 +211,11 @@ def emit(
     substitute: Mapping[Any, Any] | None = None,
     keep: Iterable[Any] = (),
     exports: Iterable[Any] = (),
-    native: bool = True,
+    **options: bool,
 ) -> str:
     """LLVM IR text of these functions and everything they reach.
 
-    `keep` are further functions that must be present (all are internal unless exported). `native=False` ignores the
-    functions' native lowerings, for other targets. See Program for the rest.
+    `keep` are further functions that must be present (all are internal unless exported). See Program for the rest.
     """
     exports = list(exports)
-    return Program([*functions, *keep, *exports], ports, substitute, native).text(exports)
+    return Program([*functions, *keep, *exports], ports, substitute, **options).text(exports)

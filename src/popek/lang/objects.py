@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import mmap
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,16 @@ class Library:
         if missing:
             raise LinkError(f"unresolved: {', '.join(sorted(set(missing)))}")
         _protect(self.base, one.split)
+        if os.environ.get("POPEK_PERF"):
+            self._describe_to_perf()
+
+    def _describe_to_perf(self) -> None:
+        """Append to the file from which Linux's `perf` learns the names of generated code."""
+        known = sorted((at, name) for name, at in self.image.symbols.items() if at < self.image.linked.split)
+        ends = [at for at, _ in known[1:]] + [self.image.linked.split]
+        with open(f"/tmp/perf-{os.getpid()}.map", "a") as file:
+            for (at, name), end in zip(known, ends, strict=True):
+                file.write(f"{self.base + at:x} {end - at:x} {name}\n")
 
     def address(self, name: Any) -> int:
         """Address of a symbol (or of the subset function with that symbol)."""
