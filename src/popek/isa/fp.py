@@ -22,6 +22,7 @@ DYNAMIC = 7
 BOX = 0xFFFFFFFF00000000
 NAN_32 = 0x7FC00000
 SIGN_32, SIGN_64 = 1 << 31, 1 << 63
+BODY_32, BODY_64 = SIGN_32 - 1, SIGN_64 - 1      # everything but the sign
 
 assert all((add, sub, mul, div, sqrt, fma, eq, lt, le, least, greatest, to_integer, from_integer))  # named in source text
 
@@ -109,13 +110,11 @@ def rounding(h: Hart, rm: u32) -> u32:
 @fn(native=host.enter)
 def host_flags_enter(h: Hart) -> None:
     """Before generated code of this hart runs: set the host's unit up, no flag set. Flags of the thread's past are lost."""
-    pass
 
 
 @fn(native=host.leave)
 def host_flags_leave(h: Hart) -> None:
     """After it, and before anything else may use the host's unit: gather the accrued flags in h.fflags."""
-    pass
 
 
 @fn

@@ -1,7 +1,18 @@
 """Addition and subtraction (IEEE 754-2019, 5.4.1). Nothing else."""
 from popek.isa.hart import Hart
 from popek.isa.softfloat.pack import (
-    exact_zero, exponent, invalid, is_infinite, is_nan, is_zero, magnitude, nan_result, round_pack, shift_right_sticky, sign, sign_bit,
+    exact_zero,
+    exponent,
+    invalid,
+    is_infinite,
+    is_nan,
+    is_zero,
+    magnitude,
+    nan_result,
+    round_pack,
+    shift_right_sticky,
+    sign,
+    sign_bit,
     significand,
 )
 from popek.lang import clz, fn, i64, u32, u64

@@ -1,7 +1,14 @@
 """Comparison, minimum and maximum, classification. Nothing that rounds."""
 from popek.isa.hart import Hart
 from popek.isa.softfloat.pack import (
-    NV, canonical_nan, infinity, is_nan, is_signaling, is_zero, magnitude, sign,
+    NV,
+    canonical_nan,
+    infinity,
+    is_nan,
+    is_signaling,
+    is_zero,
+    magnitude,
+    sign,
 )
 from popek.lang import fn, u32, u64
 

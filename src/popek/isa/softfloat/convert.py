@@ -5,7 +5,19 @@ conversions and behavior for invalid inputs".
 """
 from popek.isa.hart import Hart
 from popek.isa.softfloat.pack import (
-    NV, NX, exponent, infinity, is_infinite, is_nan, is_zero, nan_result, round_pack, rounds_up, sign, signed, significand,
+    NV,
+    NX,
+    exponent,
+    infinity,
+    is_infinite,
+    is_nan,
+    is_zero,
+    nan_result,
+    round_pack,
+    rounds_up,
+    sign,
+    signed,
+    significand,
 )
 from popek.lang import clz, fn, i64, u32, u64
 

@@ -1,7 +1,18 @@
 """Division and square root (IEEE 754-2019, 5.4.1), and the integer division and root below them. Nothing else."""
 from popek.isa.hart import Hart
 from popek.isa.softfloat.pack import (
-    DZ, exponent, infinity, invalid, is_infinite, is_nan, is_zero, nan_result, round_pack, sign, signed, significand,
+    DZ,
+    exponent,
+    infinity,
+    invalid,
+    is_infinite,
+    is_nan,
+    is_zero,
+    nan_result,
+    round_pack,
+    sign,
+    signed,
+    significand,
 )
 from popek.lang import fn, u32, u64, u128
 

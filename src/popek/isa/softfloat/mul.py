@@ -1,8 +1,22 @@
 """Multiplication and fused multiply-add (IEEE 754-2019, 5.4.1). Nothing else."""
 from popek.isa.hart import Hart
 from popek.isa.softfloat.pack import (
-    canonical_nan, exact_zero, exponent, fold, invalid, is_infinite, is_nan, is_signaling, is_zero, nan_result, round_pack, sign, signed,
-    significand, infinity, NV,
+    NV,
+    canonical_nan,
+    exact_zero,
+    exponent,
+    fold,
+    infinity,
+    invalid,
+    is_infinite,
+    is_nan,
+    is_signaling,
+    is_zero,
+    nan_result,
+    round_pack,
+    sign,
+    signed,
+    significand,
 )
 from popek.lang import clz, fn, i64, u32, u64, u128
 
