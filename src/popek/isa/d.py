@@ -1,4 +1,4 @@
-"""D: double-precision floating point. Unprivileged ISA, "D Extension for Double-Precision Floating-Point". Nothing else."""
+"""D: double precision. Unprivileged ISA, "D Extension for Double-Precision Floating-Point". Not F."""
 from __future__ import annotations
 
 from popek.isa.fp import (

@@ -1,4 +1,4 @@
-"""F: single-precision floating point. Unprivileged ISA, "F Extension for Single-Precision Floating-Point". No double precision.
+"""F: single precision. Unprivileged ISA, "F Extension for Single-Precision Floating-Point". No double precision.
 
 Registers are 64 bits wide because of D: a single-precision number lies NaN-boxed in them.
 """

@@ -1,4 +1,4 @@
-"""The arithmetic that F and D instructions call: on the host's unit where that is exact, else softfloat. No instruction here.
+"""The arithmetic that F and D instructions call: the host's where that is exact, else softfloat. No instruction here.
 
 A binary32 operand is its bits in the lower half of a u64, already out of its NaN-box. `rm` is a resolved rounding mode.
 """
@@ -24,40 +24,46 @@ NAN_32 = 0x7FC00000
 SIGN_32, SIGN_64 = 1 << 31, 1 << 63
 BODY_32, BODY_64 = SIGN_32 - 1, SIGN_64 - 1      # everything but the sign
 
-assert all((add, sub, mul, div, sqrt, fma, eq, lt, le, least, greatest, to_integer, from_integer))  # named in source text
-
 
 def _both(
-    name: str, body: str, parameters: str, build: host.Builder | None, result: str = "u64"
+    name: str,
+    operation: Operation,
+    names: str,
+    build: host.Builder | None = None,
+    *,
+    rounds: bool = True,
+    last: tuple[int, ...] = (),
+    result: str = "u64",
 ) -> tuple[Operation, Operation]:
-    """Define f32_<name> and f64_<name>: `body`, with the format's two numbers as last arguments."""
+    """f32_<name> and f64_<name>: `operation` of operands with these names, for the two formats."""
     made = []
     for eb, fb in (F32, F64):
         full = f"f{eb + fb + 1}_{name}"
-        source = f"def {full}({parameters}) -> {result}:\n    return {body[:-1]}, {eb}, {fb})\n"
-        made.append(source_fn(full, source, globals(), native=build(eb + fb + 1) if build else None))
+        parameters = ", ".join(["h: Hart", *(f"{n}: u64" for n in names), *(["rm: u32"] if rounds else [])])
+        arguments = ", ".join(["h", *names, *(["rm"] if rounds else []), *map(str, (*last, eb, fb))])
+        source = f"def {full}({parameters}) -> {result}:\n    return operation({arguments})\n"
+        scope = {"__name__": __name__, "Hart": Hart, "u32": u32, "u64": u64, "operation": operation}
+        made.append(source_fn(full, source, scope, native=build(eb + fb + 1) if build else None))
     return made[0], made[1]
 
 
-_A, _AB, _RM = "h: Hart, a: u64", "h: Hart, a: u64, b: u64", ", rm: u32"
-
-f32_add, f64_add = _both("add", "add(h, a, b, rm)", _AB + _RM, host.arithmetic("fadd", "ab"))
-f32_sub, f64_sub = _both("sub", "sub(h, a, b, rm)", _AB + _RM, host.arithmetic("fsub", "ab"))
-f32_mul, f64_mul = _both("mul", "mul(h, a, b, rm)", _AB + _RM, host.arithmetic("fmul", "ab"))
-f32_div, f64_div = _both("div", "div(h, a, b, rm)", _AB + _RM, host.arithmetic("fdiv", "ab"))
-f32_sqrt, f64_sqrt = _both("sqrt", "sqrt(h, a, rm)", _A + _RM, host.arithmetic("sqrt", "a"))
-f32_fma, f64_fma = _both("fma", "fma(h, a, b, c, rm)", _AB + ", c: u64" + _RM, host.fused)
-f32_eq, f64_eq = _both("eq", "eq(h, a, b)", _AB, host.compare("oeq", signaling=False), "bool")
-f32_lt, f64_lt = _both("lt", "lt(h, a, b)", _AB, host.compare("olt", signaling=True), "bool")
-f32_le, f64_le = _both("le", "le(h, a, b)", _AB, host.compare("ole", signaling=True), "bool")
-f32_min, f64_min = _both("min", "least(h, a, b)", _AB, host.extreme("slt"))
-f32_max, f64_max = _both("max", "greatest(h, a, b)", _AB, host.extreme("sgt"))
-f32_to_i32, f64_to_i32 = _both("to_i32", "to_integer(h, a, rm, 32, True)", _A + _RM, host.to_integer(32, signed=True))
-f32_to_u32, f64_to_u32 = _both("to_u32", "to_integer(h, a, rm, 32, False)", _A + _RM, host.to_integer(32, signed=False))
-f32_to_i64, f64_to_i64 = _both("to_i64", "to_integer(h, a, rm, 64, True)", _A + _RM, host.to_integer(64, signed=True))
-f32_to_u64, f64_to_u64 = _both("to_u64", "to_integer(h, a, rm, 64, False)", _A + _RM, host.to_integer(64, signed=False))
-f32_from_i64, f64_from_i64 = _both("from_i64", "from_integer(h, a, rm, True)", _A + _RM, host.from_integer(signed=True))
-f32_from_u64, f64_from_u64 = _both("from_u64", "from_integer(h, a, rm, False)", _A + _RM, host.from_integer(signed=False))
+f32_add, f64_add = _both("add", add, "ab", host.arithmetic("fadd", "ab"))
+f32_sub, f64_sub = _both("sub", sub, "ab", host.arithmetic("fsub", "ab"))
+f32_mul, f64_mul = _both("mul", mul, "ab", host.arithmetic("fmul", "ab"))
+f32_div, f64_div = _both("div", div, "ab", host.arithmetic("fdiv", "ab"))
+f32_sqrt, f64_sqrt = _both("sqrt", sqrt, "a", host.arithmetic("sqrt", "a"))
+f32_fma, f64_fma = _both("fma", fma, "abc", host.fused)
+f32_eq, f64_eq = _both("eq", eq, "ab", host.compare("oeq", signaling=False), rounds=False, result="bool")
+f32_lt, f64_lt = _both("lt", lt, "ab", host.compare("olt", signaling=True), rounds=False, result="bool")
+f32_le, f64_le = _both("le", le, "ab", host.compare("ole", signaling=True), rounds=False, result="bool")
+f32_min, f64_min = _both("min", least, "ab", host.extreme("slt"), rounds=False)
+f32_max, f64_max = _both("max", greatest, "ab", host.extreme("sgt"), rounds=False)
+f32_to_i32, f64_to_i32 = _both("to_i32", to_integer, "a", host.to_integer(32, signed=True), last=(32, True))
+f32_to_u32, f64_to_u32 = _both("to_u32", to_integer, "a", host.to_integer(32, signed=False), last=(32, False))
+f32_to_i64, f64_to_i64 = _both("to_i64", to_integer, "a", host.to_integer(64, signed=True), last=(64, True))
+f32_to_u64, f64_to_u64 = _both("to_u64", to_integer, "a", host.to_integer(64, signed=False), last=(64, False))
+f32_from_i64, f64_from_i64 = _both("from_i64", from_integer, "a", host.from_integer(signed=True), last=(True,))
+f32_from_u64, f64_from_u64 = _both("from_u64", from_integer, "a", host.from_integer(signed=False), last=(False,))
 
 
 @fn(native=host.narrow)
@@ -109,7 +115,7 @@ def rounding(h: Hart, rm: u32) -> u32:
 
 @fn(native=host.enter)
 def host_flags_enter(h: Hart) -> None:
-    """Before generated code of this hart runs: set the host's unit up, no flag set. Flags of the thread's past are lost."""
+    """Before generated code of this hart runs: set the host's unit up, with no flag set."""
 
 
 @fn(native=host.leave)

@@ -1,9 +1,9 @@
-"""Floating point on the host's own unit: LLVM text of the operations in fp.py. No meaning of its own, and no other target's code.
+"""Floating point on the host's own unit: LLVM text of the operations in fp.py. No meaning of its own.
 
 x86-64 rounds like RISC-V (tininess is detected after rounding on both; Intel SDM 1, "Underflow exception"), and keeps
 accrued flags in MXCSR. While generated code runs, the guest's flags are the OR of `h.fflags` and MXCSR. What the host
-does otherwise goes to the integer arithmetic of softfloat, the function `symbol.soft`: rounding modes but to nearest even,
-invalid conversions, the flags of a fused operation that gives a NaN. NaN results become the canonical NaN by a branch.
+does otherwise goes to the integer arithmetic of softfloat, the function `symbol.soft`: rounding modes but to nearest
+even, invalid conversions, the flags of a fused operation that gives a NaN. NaN results become the canonical NaN.
 
 Every operation is one constrained intrinsic with strict exceptions, so that LLVM neither drops nor moves it; bits stay
 integers, because a floating-point constant would need a constant pool, which templates do not have.
@@ -106,7 +106,7 @@ def arithmetic(intrinsic: str, names: str) -> Builder:
 
 
 def fused(width: int) -> Callable[[str], Made]:
-    """fma. x86 gives no flag for infinity * 0 + quiet NaN where RISC-V does: softfloat sets the flags of NaN results."""
+    """fma. x86 does not flag infinity * 0 + quiet NaN as RISC-V does: softfloat sets the flags of NaN results."""
 
     def build(symbol: str) -> Made:
         if "fma" not in features():
@@ -129,7 +129,8 @@ def compare(predicate: str, signaling: bool) -> Builder:
             return None
         kind = _TYPES[width][0]
         name = f"@llvm.experimental.constrained.fcmp{'s' if signaling else ''}.f{width}"
-        body = f"""{_operand("a", width)}{_operand("b", width)}  %r = call i1 {name}({kind} %fa, {kind} %fb, metadata !"{predicate}", {_STRICT}) strictfp
+        loads, arguments = _operand("a", width) + _operand("b", width), f"{kind} %fa, {kind} %fb"
+        body = f"""{loads}  %r = call i1 {name}({arguments}, metadata !"{predicate}", {_STRICT}) strictfp
   ret i1 %r
 """
         return _function(symbol, "ab", body, "i1", rm=False), [f"declare i1 {name}({kind}, {kind}, metadata, metadata)"]
@@ -145,15 +146,17 @@ def extreme(predicate: str) -> Builder:
             return None
         kind = _TYPES[width][0]
         name = f"@llvm.experimental.constrained.fcmp.f{width}"
-        sign, move = f"i{width}", ("  %{0}i = add i64 %{0}, 0\n" if width == 64 else "  %{0}i = trunc i64 %{0} to i32\n")
-        keys = "".join(move.format(n) + f"""  %{n}s = ashr {sign} %{n}i, {width - 1}
-  %{n}m = lshr {sign} %{n}s, 1
-  %{n}k = xor {sign} %{n}i, %{n}m
+        # The bits with all but the sign turned over in negative numbers order as the numbers do
+        keys = "".join(f"""  %{n}i = bitcast {kind} %f{n} to i{width}
+  %{n}s = ashr i{width} %{n}i, {width - 1}
+  %{n}m = lshr i{width} %{n}s, 1
+  %{n}k = xor i{width} %{n}i, %{n}m
 """ for n in "ab")
-        body = f"""{_operand("a", width)}{_operand("b", width)}  %u = call i1 {name}({kind} %fa, {kind} %fb, metadata !"uno", {_STRICT}) strictfp
+        loads, arguments = _operand("a", width) + _operand("b", width), f"{kind} %fa, {kind} %fb"
+        body = f"""{loads}  %u = call i1 {name}({arguments}, metadata !"uno", {_STRICT}) strictfp
   br i1 %u, label %soft, label %fast, {_UNLIKELY}
 fast:
-{keys}  %first = icmp {predicate} {sign} %ak, %bk
+{keys}  %first = icmp {predicate} i{width} %ak, %bk
   %r = select i1 %first, i64 %a, i64 %b
   ret i64 %r
 soft:
@@ -265,7 +268,7 @@ def enter(symbol: str) -> Made:
 
 
 def leave(symbol: str) -> Made:
-    """MXCSR's flags into h.fflags, then cleared. x86 keeps them as IE DE ZE OE UE PE from bit 0, RISC-V as NX UF OF DZ NV."""
+    """MXCSR's flags into h.fflags, then cleared. x86: IE DE ZE OE UE PE from bit 0; RISC-V: NX UF OF DZ NV."""
     if not features():
         return None
     moves = "".join(f"""  %m{bit} = lshr i32 %x, {bit}

@@ -1,4 +1,4 @@
-"""IEEE 754 binary arithmetic in integers, for every width at once. Its modules hold arithmetic; no instruction, no NaN-boxing.
+"""IEEE 754 binary arithmetic in integers, for every width at once. No instruction and no NaN-boxing in its modules.
 
 A format is two numbers: `eb`, the width of the exponent field, and `fb`, the width of the fraction field (binary32: 8,
 23; binary64: 11, 52). Every function takes them, so nothing is written twice; a number is its bits in a u64. The

@@ -23,7 +23,7 @@ LOW = 0xFFFFFFFF
 def quotient_digit(rest: u64, below: u64, divisor: u64) -> u64:
     """The 32-bit digit floor((rest * 2**32 + below) / divisor); rest < divisor, whose bit 63 is set, below < 2**32.
 
-    Knuth, The Art of Computer Programming 2, 4.3.1: the estimate from the divisor's upper half is at most two too large.
+    Knuth, The Art of Computer Programming 2, 4.3.1: the estimate from the divisor's upper half is at most 2 too large.
     """
     upper = divisor >> 32
     digit = rest // upper
@@ -38,7 +38,7 @@ def quotient_digit(rest: u64, below: u64, divisor: u64) -> u64:
 
 @fn
 def divide_sticky(upper: u64, lower: u64, divisor: u64) -> u64:
-    """floor(numerator / divisor) of a 128-bit numerator with upper < divisor; a remainder leaves a 1 in the lowest bit."""
+    """floor(numerator / divisor) of 128 bits by 64, upper < divisor; a remainder leaves a 1 in the lowest bit."""
     first = quotient_digit(upper, lower >> 32, divisor)
     rest = (upper << 32 | lower >> 32) - first * divisor
     second = quotient_digit(rest, lower & LOW, divisor)

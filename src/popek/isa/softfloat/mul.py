@@ -62,7 +62,7 @@ def clz_128(value: u128) -> u64:
 
 @fn
 def fma(h: Hart, a: u64, b: u64, c: u64, rm: u32, eb: u32, fb: u32) -> u64:
-    """a * b + c, rounded once. Infinity times zero is invalid even when c is a quiet NaN (chapter "F", fused multiply-add)."""
+    """a * b + c, rounded once. Infinity times zero is invalid even when c is a quiet NaN (RISC-V's choice)."""
     zero = is_zero(a, eb, fb) or is_zero(b, eb, fb)
     infinite = is_infinite(a, eb, fb) or is_infinite(b, eb, fb)
     if is_nan(a, eb, fb) or is_nan(b, eb, fb):
