@@ -31,13 +31,6 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class ConsolePort:
-    """One named port of the virtio console; what stands behind it is given to the machine when it starts."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
     """The virtual machine: resources, what to start, and the devices shown to the guest."""
 
@@ -48,7 +41,6 @@ class Spec:
     memory: int = 512 * MIB
     harts: int = 1
     disks: tuple[Disk, ...] = ()
-    ports: tuple[ConsolePort, ...] = ()
     engine: str = "template"
     name: str = ""
     rng: bool = True
