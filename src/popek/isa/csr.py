@@ -57,7 +57,7 @@ class Csr:
 
 
 CSRS = (
-    Csr(0x001, "fflags", "fflags", write=status.write_fflags, allowed=status.fp_allowed),
+    Csr(0x001, "fflags", read=status.read_fflags, write=status.write_fflags, allowed=status.fp_allowed),
     Csr(0x002, "frm", "frm", write=status.write_frm, allowed=status.fp_allowed),
     Csr(0x003, "fcsr", read=status.read_fcsr, write=status.write_fcsr, allowed=status.fp_allowed),
     Csr(0x100, "sstatus", read=status.read_sstatus, write=status.write_sstatus),
