@@ -45,47 +45,47 @@ def fsw(h: Hart, rs1: u64, frs2: u64, imm: u64) -> None:
     store_u32(h, rs1 + imm, u32(frs2))
 
 
-@op("frs3 00 frs2 frs1 rm frd 1000011", "fmadd.s frd, frs1, frs2, frs3, rm", kind="fp")
+@op("frs3 00 frs2 frs1 rm frd 1000011", "fmadd.s frd, frs1, frs2, frs3", kind="fp")
 def fmadd_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
     return box(f32_fma(h, unbox(frs1), unbox(frs2), unbox(frs3), rounding(h, rm)))
 
 
-@op("frs3 00 frs2 frs1 rm frd 1000111", "fmsub.s frd, frs1, frs2, frs3, rm", kind="fp")
+@op("frs3 00 frs2 frs1 rm frd 1000111", "fmsub.s frd, frs1, frs2, frs3", kind="fp")
 def fmsub_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
     return box(f32_fma(h, unbox(frs1), unbox(frs2), unbox(frs3) ^ SIGN_32, rounding(h, rm)))
 
 
-@op("frs3 00 frs2 frs1 rm frd 1001011", "fnmsub.s frd, frs1, frs2, frs3, rm", kind="fp")
+@op("frs3 00 frs2 frs1 rm frd 1001011", "fnmsub.s frd, frs1, frs2, frs3", kind="fp")
 def fnmsub_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
     return box(f32_fma(h, unbox(frs1) ^ SIGN_32, unbox(frs2), unbox(frs3), rounding(h, rm)))
 
 
-@op("frs3 00 frs2 frs1 rm frd 1001111", "fnmadd.s frd, frs1, frs2, frs3, rm", kind="fp")
+@op("frs3 00 frs2 frs1 rm frd 1001111", "fnmadd.s frd, frs1, frs2, frs3", kind="fp")
 def fnmadd_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
     return box(f32_fma(h, unbox(frs1) ^ SIGN_32, unbox(frs2), unbox(frs3) ^ SIGN_32, rounding(h, rm)))
 
 
-@op("0000000 frs2 frs1 rm frd 1010011", "fadd.s frd, frs1, frs2, rm", kind="fp")
+@op("0000000 frs2 frs1 rm frd 1010011", "fadd.s frd, frs1, frs2", kind="fp")
 def fadd_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
     return box(f32_add(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
 
 
-@op("0000100 frs2 frs1 rm frd 1010011", "fsub.s frd, frs1, frs2, rm", kind="fp")
+@op("0000100 frs2 frs1 rm frd 1010011", "fsub.s frd, frs1, frs2", kind="fp")
 def fsub_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
     return box(f32_sub(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
 
 
-@op("0001000 frs2 frs1 rm frd 1010011", "fmul.s frd, frs1, frs2, rm", kind="fp")
+@op("0001000 frs2 frs1 rm frd 1010011", "fmul.s frd, frs1, frs2", kind="fp")
 def fmul_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
     return box(f32_mul(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
 
 
-@op("0001100 frs2 frs1 rm frd 1010011", "fdiv.s frd, frs1, frs2, rm", kind="fp")
+@op("0001100 frs2 frs1 rm frd 1010011", "fdiv.s frd, frs1, frs2", kind="fp")
 def fdiv_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
     return box(f32_div(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
 
 
-@op("0101100 00000 frs1 rm frd 1010011", "fsqrt.s frd, frs1, rm", kind="fp")
+@op("0101100 00000 frs1 rm frd 1010011", "fsqrt.s frd, frs1", kind="fp")
 def fsqrt_s(h: Hart, frs1: u64, rm: u32) -> u64:
     return box(f32_sqrt(h, unbox(frs1), rounding(h, rm)))
 
@@ -135,42 +135,42 @@ def fclass_s(frs1: u64) -> u64:
     return f32_classify(unbox(frs1))
 
 
-@op("1100000 00000 frs1 rm rd 1010011", "fcvt.w.s rd, frs1, rm", kind="fp")
+@op("1100000 00000 frs1 rm rd 1010011", "fcvt.w.s rd, frs1", kind="fp")
 def fcvt_w_s(h: Hart, frs1: u64, rm: u32) -> u64:
     return f32_to_i32(h, unbox(frs1), rounding(h, rm))
 
 
-@op("1100000 00001 frs1 rm rd 1010011", "fcvt.wu.s rd, frs1, rm", kind="fp")
+@op("1100000 00001 frs1 rm rd 1010011", "fcvt.wu.s rd, frs1", kind="fp")
 def fcvt_wu_s(h: Hart, frs1: u64, rm: u32) -> u64:
     return f32_to_u32(h, unbox(frs1), rounding(h, rm))
 
 
-@op("1100000 00010 frs1 rm rd 1010011", "fcvt.l.s rd, frs1, rm", kind="fp")
+@op("1100000 00010 frs1 rm rd 1010011", "fcvt.l.s rd, frs1", kind="fp")
 def fcvt_l_s(h: Hart, frs1: u64, rm: u32) -> u64:
     return f32_to_i64(h, unbox(frs1), rounding(h, rm))
 
 
-@op("1100000 00011 frs1 rm rd 1010011", "fcvt.lu.s rd, frs1, rm", kind="fp")
+@op("1100000 00011 frs1 rm rd 1010011", "fcvt.lu.s rd, frs1", kind="fp")
 def fcvt_lu_s(h: Hart, frs1: u64, rm: u32) -> u64:
     return f32_to_u64(h, unbox(frs1), rounding(h, rm))
 
 
-@op("1101000 00000 rs1 rm frd 1010011", "fcvt.s.w frd, rs1, rm", kind="fp")
+@op("1101000 00000 rs1 rm frd 1010011", "fcvt.s.w frd, rs1", kind="fp")
 def fcvt_s_w(h: Hart, rs1: u64, rm: u32) -> u64:
     return box(f32_from_i64(h, u64(i32(rs1)), rounding(h, rm)))
 
 
-@op("1101000 00001 rs1 rm frd 1010011", "fcvt.s.wu frd, rs1, rm", kind="fp")
+@op("1101000 00001 rs1 rm frd 1010011", "fcvt.s.wu frd, rs1", kind="fp")
 def fcvt_s_wu(h: Hart, rs1: u64, rm: u32) -> u64:
     return box(f32_from_i64(h, u64(u32(rs1)), rounding(h, rm)))
 
 
-@op("1101000 00010 rs1 rm frd 1010011", "fcvt.s.l frd, rs1, rm", kind="fp")
+@op("1101000 00010 rs1 rm frd 1010011", "fcvt.s.l frd, rs1", kind="fp")
 def fcvt_s_l(h: Hart, rs1: u64, rm: u32) -> u64:
     return box(f32_from_i64(h, rs1, rounding(h, rm)))
 
 
-@op("1101000 00011 rs1 rm frd 1010011", "fcvt.s.lu frd, rs1, rm", kind="fp")
+@op("1101000 00011 rs1 rm frd 1010011", "fcvt.s.lu frd, rs1", kind="fp")
 def fcvt_s_lu(h: Hart, rs1: u64, rm: u32) -> u64:
     return box(f32_from_u64(h, rs1, rounding(h, rm)))
 

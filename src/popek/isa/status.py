@@ -1,6 +1,7 @@
 """Reading and writing the CSRs that are more than a variable: WARL rules and side effects. The list of CSRs is csr.py's."""
 from __future__ import annotations
 
+from popek.isa.fp import fflags_read, fflags_write
 from popek.isa.hart import (
     ADUE,
     CBCFE,
@@ -287,9 +288,15 @@ def fp_allowed(h: Hart) -> bool:
 
 
 @fn
+def read_fflags(h: Hart) -> u64:
+    """fflags."""
+    return u64(fflags_read(h))
+
+
+@fn
 def write_fflags(h: Hart, value: u64) -> None:
     """fflags."""
-    h.fflags = u32(value) & 31
+    fflags_write(h, u32(value))
     h.mstatus = h.mstatus | FS
 
 
@@ -303,12 +310,12 @@ def write_frm(h: Hart, value: u64) -> None:
 @fn
 def read_fcsr(h: Hart) -> u64:
     """fcsr is frm and fflags."""
-    return u64(h.frm) << 5 | u64(h.fflags)
+    return u64(h.frm) << 5 | u64(fflags_read(h))
 
 
 @fn
 def write_fcsr(h: Hart, value: u64) -> None:
     """fcsr is frm and fflags."""
-    h.fflags = u32(value) & 31
+    fflags_write(h, u32(value))
     h.frm = u32(value) >> 5 & 7
     h.mstatus = h.mstatus | FS
