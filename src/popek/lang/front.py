@@ -102,6 +102,8 @@ class Front(Calls):
                 found.extend(made)
             elif made is not None:
                 found.append(made)
+            if found and isinstance(found[-1], (tree.Return, tree.Raise, tree.Break, tree.Continue)):
+                break  # what follows is never reached, e.g. because of a condition known now
         return found
 
     def do_Pass(self, node: ast.Pass) -> None:

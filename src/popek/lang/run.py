@@ -142,24 +142,41 @@ class Runner:
     def _make(self, function: Function) -> Any:
         name = f"f{id(function)}"
         self._keep.append(function)
-        chosen = self.substitute.get(function) or self.ports.get(function)
-        if chosen is not None:
-            made = self[chosen] if isinstance(chosen, Function) else chosen
-        elif function.kind == "port":
-            made = _unbound(function)
-        elif function.kind == "extern":
-            made = function.python
-        else:
-            code, names = _code(function)
-            for key, thing in names.items():
-                if isinstance(thing, Function):
-                    self._space.setdefault(key, self._later(thing))
-                else:
-                    self._space[key] = thing
-            exec(code, self._space)
-            return self._space[name]
-        self._space[name] = made
+        chosen = self.substitute.get(function)
+        self._space[name] = made = self._original(function, name) if chosen is None else self[chosen]
         return made
+
+    def _original(self, function: Function, name: str) -> Any:
+        """The function itself (or what is bound to the port), whatever substitutes it for others."""
+        if function in self.ports:
+            bound = self.ports[function]
+            return self[bound] if isinstance(bound, Function) else bound
+        if function.kind == "port":
+            return _unbound(function)
+        if function.kind == "extern":
+            return function.python
+        replaced = [f for f, g in self.substitute.items() if g is function]
+        if name == f"f{id(function)}" and not replaced:
+            code, names = _code(function)
+        else:
+            code, names = self._variant(function, name, replaced)
+        for key, thing in names.items():
+            if isinstance(thing, Function):
+                self._space.setdefault(key, self._later(thing))
+            else:
+                self._space[key] = thing
+        exec(code, self._space)
+        return self._space[name]
+
+    def _variant(self, function: Function, name: str, replaced: list[Function]) -> tuple[Any, dict[str, Any]]:
+        """Code under another name; calls of `replaced`, for which this function stands, reach the originals."""
+        writer = Python(read(function))
+        text = writer.text(name)
+        for original in replaced:
+            outside = f"original{id(original)}"
+            text = text.replace(f"f{id(original)}(", outside + "(")
+            writer.names[outside] = self._original(original, outside)
+        return compile(text, f"<popek python {function.symbol}>", "exec"), writer.names
 
     def _later(self, function: Function) -> Callable[..., Any]:
         """Stands in the namespace until the function is first called."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from popek.base.records import Record, lay_out
@@ -196,32 +198,45 @@ class StructMeta(type):
         """Alignment in bytes."""
         return cls.layout.align
 
-    def offset(cls, name: str) -> int:
-        """Distance of a field from the start, in bytes; `a.b` reaches into a nested struct."""
-        first, _, rest = name.partition(".")
-        here = cls.layout.slots[first].offset
-        return here + cls.__fields__[first].offset(rest) if rest else here
+    # Properties, because a field of the same name would hide a method.
 
-    def ctype(cls) -> type[ctypes.Structure]:
-        """The ctypes.Structure of the same layout; Ptr fields are c_uint64."""
-        if cls.__ctype__ is None:
-            members = [(name, _ctype_of(t)) for name, t in cls.__fields__.items()]
-            made = type(cls.__name__, (ctypes.Structure,), {"_fields_": members, "__slots__": ()})
-            if ctypes.sizeof(made) != cls.size:
-                raise TypeError(f"{cls.__name__}: layout differs from ctypes")
-            cls.__ctype__ = made
-        return cls.__ctype__
+    @property
+    def offset(cls) -> Callable[[str], int]:
+        """offset(name): distance of a field from the start, in bytes; `a.b` reaches into a nested struct."""
+        return partial(_offset, cls)
 
-    def at(cls, address: int) -> Any:
-        """A live view (ctypes) of the struct at a host address."""
-        return cls.ctype().from_address(address)
+    @property
+    def ctype(cls) -> Callable[[], type[ctypes.Structure]]:
+        """ctype(): the ctypes.Structure of the same layout; Ptr fields are c_uint64."""
+        return partial(_structure, cls)
+
+    @property
+    def at(cls) -> Callable[[int], Any]:
+        """at(address): a live view (ctypes) of the struct at a host address."""
+        return _structure(cls).from_address
+
+
+def _offset(cls: StructMeta, name: str) -> int:
+    first, _, rest = name.partition(".")
+    here = cls.layout.slots[first].offset
+    return here + _offset(cls.__fields__[first], rest) if rest else here
+
+
+def _structure(cls: StructMeta) -> Any:
+    if cls.__ctype__ is None:
+        members = [(name, _ctype_of(t)) for name, t in cls.__fields__.items()]
+        made = type(cls.__name__, (ctypes.Structure,), {"_fields_": members, "__slots__": ()})
+        if ctypes.sizeof(made) != cls.size:
+            raise TypeError(f"{cls.__name__}: layout differs from ctypes")
+        cls.__ctype__ = made
+    return cls.__ctype__
 
 
 def _ctype_of(type_: Any) -> Any:
     if isinstance(type_, ArrayType):
         return _ctype_of(type_.item) * type_.length
     if isinstance(type_, StructMeta):
-        return type_.ctype()
+        return _structure(type_)
     if isinstance(type_, PointerType):
         return ctypes.c_uint64
     if type_.ctype is None:
