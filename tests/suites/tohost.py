@@ -1,4 +1,4 @@
-"""A machine with RAM and nothing else, for suites whose programs report by writing the symbol `tohost` (riscv-tests, riscv-arch-test)."""
+"""A machine with RAM and nothing else, for suites whose programs report by writing the symbol `tohost`."""
 from __future__ import annotations
 
 import ctypes

@@ -1,4 +1,6 @@
-"""The reference engine: instructions run as plain Python, all harts in turn on one thread. Slow and obvious; the oracle of every test.
+"""The reference engine: instructions run as plain Python, all harts in turn on one thread.
+
+Slow and obvious; the oracle of every test.
 
 It decides nothing of its own: fetch, decode, execute, and look for interrupts at the poll points every engine shares:
 branches and jumps that go backwards (or to themselves), indirect jumps, trap entries and returns, and WFI.
@@ -30,7 +32,10 @@ DEFAULT_PORTS: dict[Any, Callable[..., Any]] = {
 
 
 class Reference:
-    """Runs harts that share a board. `ports` are what the machine around them does; `on_trap` may handle a trap itself."""
+    """Runs harts that share a board.
+
+    `ports` are what the machine around them does; `on_trap` may handle a trap itself.
+    """
 
     def __init__(self, harts: Sequence[Hart], ports_: Mapping[Any, Callable[..., Any]] | None = None,
                  on_trap: Callable[[Hart], bool] | None = None) -> None:
@@ -38,7 +43,8 @@ class Reference:
         self.on_trap = on_trap
         self.stopped = False
         self._asleep: set[int] = set()
-        bound = {**DEFAULT_PORTS, ports.read_time: self._count, ports.wait_for_interrupt: self._sleep,
+        bound: dict[Any, Callable[..., Any]] = {
+            **DEFAULT_PORTS, ports.read_time: self._count, ports.wait_for_interrupt: self._sleep,
                  ports.mmio_read: _nothing_there, ports.mmio_write: _nothing_there, **(ports_ or {})}
         run = Runner(bound)
         self._fetch, self._decode, self._execute = run[memory.fetch], run[table.decode], run[table.execute]
@@ -81,7 +87,10 @@ class Reference:
         return steps
 
     def run(self, limit: int = 1 << 62, check: Callable[[], bool] | None = None) -> int:
-        """Run all harts in turn until `limit` steps are made, `check` says stop, or all sleep. Returns the steps made."""
+        """Run all harts in turn until `limit` steps are made, `check` says stop, or all sleep.
+
+        Returns the steps made.
+        """
         steps = 0
         while not self.stopped and steps < limit:
             made = sum(self.turn(h, limit - steps) for h in self.harts)

@@ -1,4 +1,6 @@
-"""A: load-reserved/store-conditional and atomic memory operations. Unprivileged ISA, "A Extension for Atomic Instructions".
+"""A: load-reserved/store-conditional and atomic memory operations.
+
+Unprivileged ISA, "A Extension for Atomic Instructions".
 
 A reservation is the virtual address, size and loaded value; SC succeeds when memory still holds that value. All
 accesses are sequentially consistent, which satisfies every aq and rl.

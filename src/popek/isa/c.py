@@ -1,6 +1,8 @@
-"""C: 16-bit spellings of other instructions. Unprivileged ISA, "C Extension for Compressed Instructions". Forms only, no meanings.
+"""C: 16-bit spellings of other instructions.
 
-The forms of floating-point loads and stores stand here too (C.FLD, C.FLDSP, C.FSD, C.FSDSP are part of C when D is there).
+Unprivileged ISA, "C Extension for Compressed Instructions". Forms only, no meanings.
+
+The forms of floating-point loads and stores stand here too: C.FLD and its kin are part of C when D is there.
 """
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The control and status registers: number, name, who may touch it, how it reads and writes. Their rules are status.py's.
+"""The control and status registers: number, name, who may touch it, how it reads and writes.
+
+Their rules are status.py's.
 
 csr_read and csr_write are made from the table. A register that is not in the table does not exist: illegal instruction.
 """
@@ -13,7 +15,7 @@ from popek.isa import hart, interrupts, status
 from popek.isa.generate import Case, bisect
 from popek.isa.hart import ILLEGAL_INSTRUCTION, SSIP, Hart
 from popek.isa.interrupts import change_mip
-from popek.lang import Trap, fn, source_fn, u32, u64
+from popek.lang import Trap, fn, source_fn, u64
 
 ALL = (1 << 64) - 1
 MIP, SIP = 0x344, 0x144

@@ -1,4 +1,7 @@
-"""From encodings to a decoder: a tree of nested ifs on the fields all candidates fix. Makes source text; decodes nothing itself."""
+"""From encodings to a decoder: a tree of nested ifs on the fields all candidates fix.
+
+Makes source text; decodes nothing itself.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 
 REGISTER_FIELDS = ("rd", "rs1", "rs2", "rs3", "frd", "frs1", "frs2", "frs3")
-_WIDTHS = {**{name: 5 for name in REGISTER_FIELDS}, **{name + "'": 3 for name in REGISTER_FIELDS}, "rm": 3, "aq": 1, "rl": 1}
+_WIDTHS = {**dict.fromkeys(REGISTER_FIELDS, 5), **{name + "'": 3 for name in REGISTER_FIELDS},
+           "rm": 3, "aq": 1, "rl": 1}
 _VALUE = re.compile(r"([a-z]\w*)\[([\d:|]+)\]$")
 
 

@@ -1,4 +1,7 @@
-"""From operations to `execute(h, d)`: fetch operands, call the meaning, write the result, move the pc. Makes source text only."""
+"""From operations to `execute(h, d)`: fetch operands, call the meaning, write the result, move the pc.
+
+Makes source text only.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Source text of dispatch functions: nested ifs that find a case by bisection. Used by csr.py and table.py; knows neither."""
+"""Source text of dispatch functions: nested ifs that find a case by bisection.
+
+Used by csr.py and table.py; knows neither.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""RV64I: the base integer instruction set. Unprivileged ISA, "RV32I" and "RV64I Base Integer Instruction Set". No privileged ones."""
+"""RV64I: the base integer instruction set.
+
+Unprivileged ISA, "RV32I" and "RV64I Base Integer Instruction Set". No privileged ones.
+"""
 from __future__ import annotations
 
 from popek.isa.hart import Hart

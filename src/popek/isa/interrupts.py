@@ -1,4 +1,6 @@
-"""Which interrupt a hart takes next, and the supervisor timer (Sstc). Taking it is privileged.py's; lines come from outside.
+"""Which interrupt a hart takes next, and the supervisor timer (Sstc).
+
+Taking it is privileged.py's; lines come from outside.
 
 The timer's rule: with menvcfg.STCE set, mip.STIP reads as time >= stimecmp. The stored bit is only a hint, set by
 whoever watches the deadline (raise_interrupt) and checked against the clock before it counts.
@@ -82,7 +84,7 @@ def read_mip(h: Hart) -> u64:
 
 @fn
 def change_mip(h: Hart, which: u64, value: u64) -> None:
-    """Software changes the bits `which` of mip to those of `value`; bits that are wires stay (Privileged ISA, "mip and mie")."""
+    """Software changes the bits `which` of mip to those of `value`; bits that are wires stay."""
     stored = which & (SSIP | STIP)
     if h.menvcfg & STCE != 0:
         stored = which & SSIP

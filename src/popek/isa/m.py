@@ -1,4 +1,7 @@
-"""M: integer multiplication and division, which never traps. Unprivileged ISA, "M Extension for Integer Multiplication and Division"."""
+"""M: integer multiplication and division, which never traps.
+
+Unprivileged ISA, "M Extension for Integer Multiplication and Division".
+"""
 from __future__ import annotations
 
 from popek.isa.op import op

@@ -1,4 +1,6 @@
-"""Loads, stores, fetches and the addresses of atomics: translated, exact about faults. Engines may substitute faster ones, never other ones.
+"""Loads, stores, fetches and the addresses of atomics: translated, exact about faults.
+
+Engines may substitute faster ones, never other ones.
 
 Misaligned loads and stores of RAM succeed, also across pages (Zicclsm); misaligned atomics raise. Memory-mapped
 devices take naturally aligned accesses only.
@@ -127,7 +129,7 @@ def load_device(h: Hart, vaddr: u64, paddr: u64, size: u32) -> u64:
     try:
         return mmio_read(h, paddr, size)
     except Trap:
-        raise Trap(LOAD_ACCESS_FAULT, vaddr)
+        raise Trap(LOAD_ACCESS_FAULT, vaddr) from None
 
 
 @fn(cold=True)
@@ -136,7 +138,7 @@ def store_device(h: Hart, vaddr: u64, paddr: u64, size: u32, value: u64) -> None
     try:
         mmio_write(h, paddr, size, value)
     except Trap:
-        raise Trap(STORE_ACCESS_FAULT, vaddr)
+        raise Trap(STORE_ACCESS_FAULT, vaddr) from None
 
 
 @fn(cold=True)
@@ -200,7 +202,10 @@ def code_written(h: Hart, paddr: u64) -> None:
 
 @fn
 def host_written(h: Hart, host: u64) -> None:
-    """The same, from the host address. The fence orders our write before the look at the map: a translator marks, then reads."""
+    """The same, from the host address.
+
+    The fence orders our write before the look at the map: a translator marks, then reads.
+    """
     if h.board.code_map != 0:
         fence()
         offset = host - h.board.ram

@@ -1,4 +1,6 @@
-"""What one instruction is: encoding, assembly text and meaning, stated together. Holds the records, no instruction itself.
+"""What one instruction is: encoding, assembly text and meaning, stated together.
+
+Holds the records, no instruction itself.
 
     @op("0000000 rs2 rs1 000 rd 0110011", "add rd, rs1, rs2")
     def add(rs1: u64, rs2: u64) -> u64:
@@ -6,7 +8,9 @@
 
 A meaning finds its operands by parameter name: `h` (the hart), `rs1 rs2 rs3` (integer register values), `frs1 frs2
 frs3` (FP register bits), `imm` (sign-extended for `imm[...]`, zero-extended for `uimm[...]`), `pc`, `next_pc`, `rm`.
-Its result goes to `rd` (or `frd`). A 16-bit form is an `Expansion`: another spelling of an operation, with no meaning of its own.
+Its result goes to `rd` (or `frd`).
+
+A 16-bit form is an `Expansion`: another spelling of an operation, with no meaning of its own.
 """
 from __future__ import annotations
 

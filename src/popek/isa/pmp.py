@@ -1,4 +1,7 @@
-"""Physical memory protection: 16 entries, granularity 4 KiB, so a page never straddles a border. Privileged ISA, "Physical Memory Protection"."""
+"""Physical memory protection: 16 entries, granularity 4 KiB, so a page never straddles a border.
+
+Privileged ISA, "Physical Memory Protection".
+"""
 from __future__ import annotations
 
 from popek.isa.hart import MACHINE, PMP_ENTRIES, Hart
@@ -65,7 +68,7 @@ def pmp_refresh(h: Hart) -> None:
 
 @fn
 def pmp_set_config(h: Hart, i: u64, value: u8) -> None:
-    """Write one configuration byte (WARL: reserved bits zero, R=0 W=1 not taken, NA4 not selectable, locked ones stay)."""
+    """Write one configuration byte (WARL): R=0 W=1 and NA4 are not taken, locked ones stay."""
     if h.pmpcfg[i] & PMP_L != 0:
         return
     new = value & 0x9F

@@ -1,4 +1,7 @@
-"""What instructions ask of the world outside the hart. Declarations only: whoever composes a machine chooses the bodies."""
+"""What instructions ask of the world outside the hart.
+
+Declarations only: whoever composes a machine chooses the bodies.
+"""
 from __future__ import annotations
 
 from popek.isa.hart import Hart
@@ -12,58 +15,48 @@ FLUSH_BY_ASID = 2
 @port(raises=True)
 def mmio_read(h: Hart, paddr: u64, size: u32) -> u64:
     """Read a physical address outside RAM (naturally aligned). Any Trap means: nothing there."""
-    ...
 
 
 @port(raises=True)
 def mmio_write(h: Hart, paddr: u64, size: u32, value: u64) -> None:
     """Write a physical address outside RAM (naturally aligned). Any Trap means: nothing there."""
-    ...
 
 
 @port
 def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
     """Forget translations (sfence.vma, sinval.vma)."""
-    ...
 
 
 @port
 def tlb_regime_changed(h: Hart) -> None:
-    """Mode, satp, mstatus.MPRV/MPP/SUM/MXR, menvcfg.ADUE or PMP changed: accesses may translate differently from now on."""
-    ...
+    """Mode, satp, mstatus.MPRV/MPP/SUM/MXR, menvcfg.ADUE or PMP changed: accesses may translate differently."""
 
 
 @port
 def pmp_changed(h: Hart) -> None:
-    """PMP or menvcfg.ADUE changed: no translation kept so far may be used, in any regime (tlb_regime_changed follows)."""
-    ...
+    """PMP or menvcfg.ADUE changed: no translation kept so far may be used, in any regime (and tlb_regime_changed)."""
 
 
 @port
 def code_modified(h: Hart, paddr: u64) -> None:
     """A RAM page marked in Board.code_map was written."""
-    ...
 
 
 @port
 def fence_i(h: Hart) -> None:
     """The guest executed fence.i: translated code must agree with memory from here on."""
-    ...
 
 
 @port
 def read_time(h: Hart) -> u64:
     """The platform timer (mtime)."""
-    ...
 
 
 @port
 def timer_changed(h: Hart) -> None:
     """stimecmp or menvcfg.STCE changed: the deadline at which the hart must be looked at is another one."""
-    ...
 
 
 @port
 def wait_for_interrupt(h: Hart) -> None:
     """WFI: sleep while no enabled interrupt is pending (privileged.wakes). May return at any time."""
-    ...

@@ -1,4 +1,7 @@
-"""Traps and the instructions that deal with them: ecall, ebreak, xRET, WFI, fences of translation and of code. Privileged ISA."""
+"""Traps and the instructions that deal with them: ecall, ebreak, xRET, WFI, fences of translation and of code.
+
+Privileged ISA.
+"""
 from __future__ import annotations
 
 from popek.isa.hart import (
@@ -40,7 +43,10 @@ from popek.lang import Trap, atomic_and, fn, u32, u64
 
 @fn
 def take_trap(h: Hart) -> None:
-    """Enter the handler for h.trap_cause, h.trap_tval at h.pc. Privileged ISA, "Trap delegation" and "Trap-vector base address"."""
+    """Enter the handler for h.trap_cause, h.trap_tval at h.pc.
+
+    Privileged ISA, "Trap delegation" and "Trap-vector base address".
+    """
     cause = h.trap_cause
     if cause == ILLEGAL_INSTRUCTION:
         h.trap_tval = instruction_bits(h)

@@ -1,4 +1,7 @@
-"""Reading and writing the CSRs that are more than a variable: WARL rules and side effects. The list of CSRs is csr.py's."""
+"""Reading and writing the CSRs that are more than a variable: WARL rules and side effects.
+
+The list of CSRs is csr.py's.
+"""
 from __future__ import annotations
 
 from popek.isa.fp import fflags_read, fflags_write
@@ -25,7 +28,6 @@ from popek.isa.hart import (
     STIP,
     SUM,
     SUPERVISOR,
-    SXL_64,
     TSR,
     TVM,
     TW,

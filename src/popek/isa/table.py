@@ -1,4 +1,7 @@
-"""The instruction set as one table: extensions -> operations, decoder, executor, disassembler, assembler. A new extension is one name here."""
+"""The instruction set as one table: extensions -> operations, decoder, executor, disassembler, assembler.
+
+A new extension is one name here.
+"""
 from __future__ import annotations
 
 from popek.isa import a, c, d, f, i, m, privileged, zba, zbb, zbs, zicbom, zicsr

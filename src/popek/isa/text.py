@@ -1,4 +1,7 @@
-"""Assembly text both ways, from the operations' own assembly lines. One instruction at a time: no labels, no directives."""
+"""Assembly text both ways, from the operations' own assembly lines.
+
+One instruction at a time: no labels, no directives.
+"""
 from __future__ import annotations
 
 import re
@@ -8,7 +11,8 @@ from popek.isa.csr import NAMES, NUMBERS
 from popek.isa.encoding import Encoding, Field
 from popek.isa.op import IMMEDIATES, Expansion, Op, operands
 
-INTEGER = ("zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6").split()
+INTEGER = ["zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1"] + [f"a{n}" for n in range(8)] + \
+    [f"s{n}" for n in range(2, 12)] + [f"t{n}" for n in range(3, 7)]
 FLOAT = [f"ft{n}" for n in range(8)] + ["fs0", "fs1"] + [f"fa{n}" for n in range(8)] + \
     [f"fs{n}" for n in range(2, 12)] + [f"ft{n}" for n in range(8, 12)]
 ROUNDING = ("rne", "rtz", "rdn", "rup", "rmm", "", "", "dyn")
@@ -32,7 +36,8 @@ class Assembly:
         """The row `word` belongs to."""
         length = 4 if word & 3 == 3 else 2
         for row in self._rows:
-            if row.encoding.length == length and word & row.encoding.mask == row.encoding.match and not _reserved(row, word):
+            encoding = row.encoding
+            if encoding.length == length and word & encoding.mask == encoding.match and not _reserved(row, word):
                 return row
         return None
 

@@ -1,7 +1,20 @@
-"""Zicbom and Zicboz: cache-block management and zeroing, 64-byte blocks. Unprivileged ISA, "CMO Extensions". Guest memory is coherent."""
+"""Zicbom and Zicboz: cache-block management and zeroing, 64-byte blocks.
+
+Unprivileged ISA, "CMO Extensions". Guest memory is coherent.
+"""
 from __future__ import annotations
 
-from popek.isa.hart import CBCFE, CBIE, CBZE, ILLEGAL_INSTRUCTION, LOAD_ACCESS_FAULT, MACHINE, STORE_ACCESS_FAULT, USER, Hart
+from popek.isa.hart import (
+    CBCFE,
+    CBIE,
+    CBZE,
+    ILLEGAL_INSTRUCTION,
+    LOAD_ACCESS_FAULT,
+    MACHINE,
+    STORE_ACCESS_FAULT,
+    USER,
+    Hart,
+)
 from popek.isa.memory import host_written, ram_for
 from popek.isa.op import op
 from popek.isa.paging import READ, WRITE, translate
@@ -25,7 +38,7 @@ def need_reachable(h: Hart, addr: u64) -> None:
     try:
         translate(h, addr, READ)
     except Trap:
-        raise Trap(h.trap_cause + (STORE_ACCESS_FAULT - LOAD_ACCESS_FAULT), addr)
+        raise Trap(h.trap_cause + (STORE_ACCESS_FAULT - LOAD_ACCESS_FAULT), addr) from None
 
 
 @op("000000000000 rs1 010 00000 0001111", "cbo.inval (rs1)", kind="store")
