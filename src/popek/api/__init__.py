@@ -1,1 +1,1 @@
-"""What applications and people call. `spec` describes a machine, `machine` wires it, `actions` is everything one can do."""
+"""What applications and people call: `spec` describes a machine, `machine` wires it, `actions` is all one can do."""

@@ -5,13 +5,18 @@ What is here decides and waits; how a machine is put together is api/machine, ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from popek.api.spec import Spec
+from popek.api.spec import Disk, Spec
+from popek.base.errors import BadInput
 
 if TYPE_CHECKING:
+    from popek.api.checks import Check
     from popek.api.machine import Machine
+    from popek.api.session import Session
+    from popek.images import Image
 
 
 class Ended(NamedTuple):
@@ -20,6 +25,15 @@ class Ended(NamedTuple):
     kind: str  # "off", "reset", "fail", or "stopped" from outside
     status: int  # for a shell
     statistics: dict
+
+
+class ImageState(NamedTuple):
+    """An image this Popek knows."""
+
+    name: str
+    built: bool
+    size: int  # bytes on this host's disk
+    version: str
 
 
 def boot(
@@ -54,3 +68,96 @@ def boot(
             continue
         status = outcome.code & 0xFF or bool(outcome.code) if outcome.kind == "fail" else 0
         return Ended(outcome.kind, int(status), statistics)
+
+
+def image(name: str, progress: Callable[..., None]) -> Image:
+    """The image of this name, built if it is not there yet. Raises BadInput for an unknown one."""
+    from popek import images
+    from popek.api import build
+
+    if name not in images.known():
+        import difflib
+
+        near = difflib.get_close_matches(name, images.known(), 1, 0.4)
+        raise BadInput(
+            f"there is no image {name!r}",
+            f"did you mean {near[0]}?" if near else f"known are {', '.join(images.known())}",
+        )
+    return images.get(name, build.run, progress)
+
+
+def run(
+    made: Image,
+    command: Sequence[str],
+    attend: Callable[[Session], int],
+    *,
+    tty: bool = False,
+    size: tuple[int, int] = (80, 24),
+    env: Mapping[str, str] = MappingProxyType({}),
+    workdir: str = "",
+    memory: int = 512 << 20,
+    harts: int = 1,
+    name: str = "",
+    engine: str = "template",
+    stdout: int = 1,
+    stderr: int = 2,
+) -> int:
+    """Run a command in a fresh guest and forget the guest; the command's exit status.
+
+    `attend(session)` serves it as in `boot`.
+    """
+    from popek.api.machine import Machine
+    from popek.api.session import Session
+    from popek.images import agent
+
+    spec = Spec(
+        kernel=str(made.kernel),
+        initrd=str(made.initrd),
+        append=f"{made.cmdline} hostname={name}" if name else made.cmdline,
+        memory=memory,
+        harts=harts,
+        disks=(Disk(str(made.disk), made.disk_format, overlay=True),) if made.disk else (),
+        engine=engine,
+        name=name,
+    ).checked()
+    request = agent.requests(command, tty, env, workdir or None)
+    session = Session(request, tty=tty, size=size, stdout=stdout, stderr=stderr)
+    try:
+        with Machine(spec, serial_out=session.serial, ports=session.ports) as machine:
+            session.attach(machine)
+            machine.start()
+            signal = attend(session)
+            if not signal and session.undecided:
+                machine.wait()  # raises what went wrong with the machine itself
+            session.stop()
+        return 128 + signal if signal > 0 else 0 if signal else session.result()
+    finally:
+        session.close()
+
+
+def image_list() -> list[ImageState]:
+    """All known images."""
+    from popek import images
+
+    return [ImageState(name, *images.state(name)) for name in images.known()]
+
+
+def image_remove(name: str) -> bool:
+    """Forget a built image; False if there was none."""
+    from popek import images
+
+    return images.remove(name)
+
+
+def prune(everything: bool = False) -> int:
+    """Forget downloads and left-overs, or all that is kept; the bytes freed."""
+    from popek import images
+
+    return images.prune(everything)
+
+
+def doctor(offline: bool = False) -> Iterator[Check]:
+    """What works on this host, one check after the other."""
+    from popek.api import checks
+
+    return checks.run(offline)

@@ -75,7 +75,8 @@ class RawMode:
                 signal.signal(number, signal.SIG_IGN)
             keep = sorted({watch, self.fd})
             for low, high in zip([-1, *keep], [*keep, 1 << 16], strict=True):
-                os.closerange(low + 1, high)
+                if low + 1 < high:  # CPython 3.11 takes an empty range at 0 for all there are
+                    os.closerange(low + 1, high)
             if os.read(watch, 1) != b"!":
                 _restore(self.fd, self.before)
         finally:

@@ -1,0 +1,202 @@
+"""One command inside a running guest: its input and output on the console ports, its exit status.
+
+The protocol is images/agent's; the ports are the virtio console's. What is typed and where output is shown belongs to
+faces; which machine it is belongs to actions.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from popek.base.errors import HostProblem
+from popek.devices.virtio.console import Port
+from popek.images import agent
+
+if TYPE_CHECKING:
+    from popek.api.machine import Machine
+
+CHUNK = 4096  # a pipe that poll() calls writable takes that much without blocking
+END_OF_INPUT = b"\x04"  # Ctrl-D, for a terminal
+TAIL = 4096
+
+
+class Sink:
+    """Writes to a file descriptor from any thread, waiting for a slow reader but not beyond `cancel()`."""
+
+    def __init__(self, fd: int, on_broken: Callable[[OSError], None]) -> None:
+        self.fd = fd
+        self.on_broken = on_broken
+        self.cancelled = os.eventfd(0, os.EFD_CLOEXEC)
+        self.broken = False
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        poll.register(self.cancelled, select.POLLIN)
+        while view and not self.broken:
+            ready = [fd for fd, _ in poll.poll()]
+            if self.cancelled in ready:
+                return
+            try:
+                view = view[os.write(self.fd, view[:CHUNK]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self.broken = True
+                self.on_broken(error)
+
+    def cancel(self) -> None:
+        os.eventfd_write(self.cancelled, 1)
+
+    def close(self) -> None:
+        os.close(self.cancelled)
+
+
+class Session:
+    """Attach it to a machine whose ports are `session.ports`; it is the pump's guest."""
+
+    def __init__(self, request: bytes, *, tty: bool, size: tuple[int, int], stdout: int, stderr: int) -> None:
+        self.request = request
+        self.tty = tty
+        self.size = size
+        self.out = Sink(stdout, self._output_broke)
+        self.err = Sink(stderr, self._output_broke)
+        self.by_name = {
+            agent.TTY: Port(agent.TTY, self.out.write, console=True),
+            agent.STDIN: Port(agent.STDIN, lambda data: None),
+            agent.STDOUT: Port(agent.STDOUT, self.out.write),
+            agent.STDERR: Port(agent.STDERR, self.err.write),
+            agent.CONTROL: Port(agent.CONTROL, self._control),
+        }
+        self.ports = [self.by_name[name] for name in agent.PORTS]
+        self.input = self.by_name[agent.TTY if tty else agent.STDIN]
+        self.lock = threading.Lock()  # between the pump and the machine's threads
+        self.ready = False
+        self.early = bytearray()  # input from before the guest was ready
+        self.ended_early = False
+        self.line = b""
+        self.status: int | None = None
+        self.failure: BaseException | None = None
+        self.log = bytearray()
+        self._finished = os.eventfd(0, os.EFD_CLOEXEC)
+        self._either = select.epoll()
+        self._either.register(self._finished, select.EPOLLIN)
+        self.machine: Machine | None = None
+
+    def attach(self, machine: Machine) -> None:
+        self.machine = machine
+        self._either.register(machine.done, select.EPOLLIN)
+
+    # What the pump asks for.
+
+    @property
+    def done(self) -> int:
+        return self._either.fileno()
+
+    def feed(self, data: bytes) -> None:
+        with self.lock:
+            if self.ready:
+                self.input.send(data)
+            else:
+                self.early += data
+
+    def end_of_input(self) -> None:
+        with self.lock:
+            if self.ready:
+                self._end_input()
+            else:
+                self.ended_early = True
+
+    def backlog(self) -> int:
+        return self.input.pending() if self.ready else len(self.early)
+
+    def stop(self) -> None:
+        self.out.cancel()
+        self.err.cancel()
+        if self.machine:
+            self.machine.stop()
+
+    # What the face adds on a terminal.
+
+    def resize(self, size: tuple[int, int]) -> None:
+        with self.lock:
+            self.size = size
+            if self.ready and self.tty:
+                self.by_name[agent.TTY].resize(*size)
+
+    # The end.
+
+    @property
+    def undecided(self) -> bool:
+        """The machine ended before the command or the session did."""
+        return self.status is None and self.failure is None
+
+    def result(self) -> int:
+        """The command's exit status. Raises what ended it otherwise."""
+        if isinstance(self.failure, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        if self.failure:
+            raise self.failure
+        if self.status is None:
+            said = [line for line in self.log.decode("utf-8", "replace").splitlines() if line.strip()]
+            last = f": {said[-1].strip()}" if said else ""
+            raise HostProblem(f"the guest ended before the command did{last}", "give it more --memory?")
+        return self.status
+
+    def close(self) -> None:
+        self._either.close()
+        os.close(self._finished)
+        self.out.close()
+        self.err.close()
+
+    # Called on the machine's threads.
+
+    def serial(self, data: bytes) -> None:
+        """The kernel's log: its end is shown if something goes wrong."""
+        self.log += data
+        del self.log[:-TAIL]
+
+    def _control(self, data: bytes) -> None:
+        *lines, self.line = (self.line + data).split(b"\n")
+        for line in lines:
+            verb, rest = agent.parse(line)
+            if verb == "ready":
+                self._begin(rest)
+            elif verb == "exit":
+                self.status = agent.exit_status(rest)
+                self._finish(None)
+            elif verb == "error":
+                self._finish(HostProblem(f"in the guest: {rest}"))
+
+    def _begin(self, version: str) -> None:
+        if version.strip() != str(agent.VERSION):
+            self._finish(HostProblem("the image was built by another version of Popek", "`popek image rm` it"))
+            return
+        with self.lock:
+            if self.tty:
+                self.by_name[agent.TTY].resize(*self.size)
+            self.by_name[agent.CONTROL].send(self.request)
+            self.input.send(bytes(self.early))
+            self.early.clear()
+            self.ready = True
+            if self.ended_early:
+                self._end_input()
+
+    def _end_input(self) -> None:
+        if self.tty:
+            self.input.send(END_OF_INPUT)
+        else:
+            self.input.close()
+
+    def _output_broke(self, error: OSError) -> None:
+        self._finish(error)
+
+    def _finish(self, failure: BaseException | None) -> None:
+        self.failure = self.failure or failure
+        os.eventfd_write(self._finished, 1)
