@@ -8,9 +8,38 @@ import threading
 import pytest
 
 from popek.lang import (
-    Opaque, Trap, addr_of, at_u8, at_u16, at_u32, at_u64, atomic_add, atomic_and, atomic_cas, atomic_load, atomic_or,
-    atomic_store, atomic_sub, atomic_swap, atomic_xor, cast, extern, fence, fn, i32, invoke, likely, memcpy, memset,
-    port, spin_hint, u8, u16, u32, u64, unlikely,
+    Opaque,
+    Trap,
+    addr_of,
+    at_u8,
+    at_u16,
+    at_u32,
+    at_u64,
+    atomic_add,
+    atomic_and,
+    atomic_cas,
+    atomic_load,
+    atomic_or,
+    atomic_store,
+    atomic_sub,
+    atomic_swap,
+    atomic_xor,
+    cast,
+    extern,
+    fence,
+    fn,
+    i32,
+    invoke,
+    likely,
+    memcpy,
+    memset,
+    port,
+    spin_hint,
+    u8,
+    u16,
+    u32,
+    u64,
+    unlikely,
 )  # fmt: skip
 from popek.lang.functions import SubsetError
 from popek.lang.llvm import Program, emit
@@ -387,6 +416,18 @@ def test_externs_and_invoke() -> None:
     assert native(calls_address)(memory, address) == address + 1 + 500
     with pytest.raises(Unbound):
         calls_address(State(), 1)
+
+
+@fn
+def odd_names(raised: u64, entry: u64) -> u64:
+    label: u64 = 1
+    for define in range(entry):
+        label += define * raised
+    return label
+
+
+def test_names_do_not_collide_with_our_own() -> None:
+    assert native(odd_names)(3, 5) == odd_names(3, 5) == 31
 
 
 def test_addresses() -> None:

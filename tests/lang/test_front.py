@@ -7,8 +7,26 @@ from types import SimpleNamespace
 
 import pytest
 
-from popek.lang import Opaque, SubsetError, Trap, cast, fn, i32, i64, sdiv, source_fn, table, u8, u16, u32, u64
-from popek.lang import addr_of, atomic_add, clz, invoke
+from popek.lang import (
+    Opaque,
+    SubsetError,
+    Trap,
+    addr_of,
+    atomic_add,
+    cast,
+    clz,
+    fn,
+    i32,
+    i64,
+    invoke,
+    sdiv,
+    source_fn,
+    table,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 from popek.lang.front import read
 from popek.lang.run import source
 from tests.lang.helper import State

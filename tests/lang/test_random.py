@@ -7,8 +7,28 @@ import random
 
 import pytest
 
-from popek.lang import Trap, i8, i16, i32, i64, i128, source_fn, u8, u16, u32, u64, u128
-from popek.lang import bswap, clz, ctz, popcount, rotl, rotr, sdiv, srem
+from popek.lang import (
+    Trap,
+    bswap,
+    clz,
+    ctz,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    popcount,
+    rotl,
+    rotr,
+    sdiv,
+    source_fn,
+    srem,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+)
 from tests.lang.helper import State, as_plain, library
 
 TYPES = [u8, u16, u32, u64, u128, i8, i16, i32, i64, i128]

@@ -20,11 +20,11 @@ class Body(Values):
 
     def text(self) -> str:
         """The instructions, label by label."""
-        start = Block(self, "entry")
+        start = Block(self, "entry.0")
         start.sealed = True
         self.env = {p.name: f"%{p.name}" for p in self.definition.parameters}
-        self.lines.append("entry:")
-        self.label = "entry"
+        self.lines.append("entry.0:")
+        self.label = "entry.0"
         self.statements(self.definition.body)
         if self.env is not None:
             self.leave(None)

@@ -6,15 +6,14 @@ Function bodies are body.py's. llvmlite is not needed here: this is text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from popek.lang import tree
-from popek.lang.body import Body, llvm_type
-from popek.lang.front import read, signature
-from popek.lang.functions import Function, SubsetError, Table
+from popek.lang.body import Body
+from popek.lang.functions import Function, Table
+from popek.lang.reach import Reach
 from popek.lang.source import deep
-
-Links = Mapping[Function, Function]
+from popek.lang.values import llvm_type
 
 TAIL = """
 attributes #0 = { nounwind }
@@ -25,178 +24,114 @@ attributes #2 = { nounwind cold noinline }
 """
 
 
-class Program:
-    """A set of subset functions with everything they reach, under a choice of ports and substitutes.
+SMALL = 30  # functions of up to so many lines are repeated in every part of a split program, to be inlined
 
-    native=False: ignore the functions' native lowerings (other targets). bare_traps=True: raising does not store cause
-    and tval. inline_all=True: everything internal is inlined but recursive functions and soft bodies.
-    """
 
-    def __init__(
-        self,
-        functions: Iterable[Any],
-        ports: Mapping[Any, Any] | None = None,
-        substitute: Mapping[Any, Any] | None = None,
-        native: bool = True,
-        bare_traps: bool = False,
-        inline_all: bool = False,
-    ) -> None:
-        self.native, self.bare_traps, self.inline_all = native, bare_traps, inline_all
-        self.ports: Links = dict(ports or {})
-        self.substitute: Links = dict(substitute or {})
-        self.roots: list[Function] = list(dict.fromkeys(functions))
-        self.definitions: dict[Function, tree.Definition] = {}
-        self.externals: dict[Function, None] = {}
-        self.edges: dict[Function, list[tuple[Function, bool]]] = {}
-        self._symbols: dict[str, Function] = {}
-        self._reach()
-        self._raising: set[Function] = self._effects()
-        self._stay = self._recursive() if inline_all else set()
+@dataclass(slots=True)
+class Piece:
+    """One function's text; `%LINKAGE%` stands where its linkage goes."""
 
-    def resolve(self, target: Function, caller: Function | None = None) -> Function:
-        """The function that a call of `target` (in `caller`) reaches."""
-        while True:
-            if target in self.substitute and self.substitute[target] is not caller:
-                target = self.substitute[target]
-            elif target in self.ports:
-                target = self.ports[target]
-            else:
-                return target
+    text: str
+    declares: dict[str, None] = field(default_factory=dict)
+    tables: dict[int, tuple[str, Table]] = field(default_factory=dict)
+    lowered: bool = False  # natively, by its own text
+    lines: int = 0
 
-    def symbol(self, function: Function) -> str:
-        """The function's name in the module."""
-        return function.external if function.kind == "extern" else function.symbol
 
-    def raising(self, function: Function) -> bool:
-        """Can this function raise Trap, so that it has the extra flag as result?"""
-        return self.resolve(function) in self._raising
-
-    def result(self, function: Function) -> str:
-        """The function's LLVM result type."""
-        plain = llvm_type(signature(function)[1])
-        if function not in self._raising:
-            return plain
-        return "i1" if plain == "void" else f"{{ {plain}, i1 }}"
-
-    def declaration(self, function: Function) -> str:
-        """Result, name and parameter types, as in a `declare`."""
-        parameters = ", ".join(llvm_type(p.type) for p in signature(function)[0])
-        return f'{self.result(function)} @"{self.symbol(function)}"({parameters})'
-
-    def _reach(self) -> None:
-        queue = [self.resolve(f) for f in self.roots]
-        seen: dict[Function, None] = dict.fromkeys(queue)
-        while queue:
-            function = queue.pop()
-            self._claim(function)
-            if function.kind != "fn":
-                self.externals[function] = None
-                continue
-            definition = read(function)
-            self.definitions[function] = definition
-            edges = self.edges[function] = []
-            for target, protected in definition.calls:
-                reached = self.resolve(target, function)
-                self._same_signature(target, reached)
-                edges.append((reached, protected))
-            addressed = [self.resolve(f, function) for f in definition.addressed]
-            for reached in [*(e[0] for e in edges), *addressed]:
-                if reached not in seen:
-                    seen[reached] = None
-                    queue.append(reached)
-
-    def _claim(self, function: Function) -> None:
-        name = self.symbol(function)
-        other = self._symbols.setdefault(name, function)
-        if other is not function and function.kind == "fn":
-            number = 2
-            while f"{function.symbol}.{number}" in self._symbols:
-                number += 1
-            function.symbol = f"{function.symbol}.{number}"
-            self._symbols[function.symbol] = function
-
-    def _same_signature(self, target: Function, reached: Function) -> None:
-        if target is reached:
-            return
-        wanted, have = signature(target), signature(reached)
-        if [p.type for p in wanted[0]] != [p.type for p in have[0]] or wanted[1] != have[1]:
-            raise SubsetError(f"{reached.symbol} has another signature than {target.symbol}, which it stands for")
-
-    def _effects(self) -> set[Function]:
-        raising = {f for f, d in self.definitions.items() if d.raises}
-        raising |= {f for f in self.externals if f.raises}
-        callers: dict[Function, list[Function]] = {}
-        for caller, edges in self.edges.items():
-            for target, protected in edges:
-                if not protected:
-                    callers.setdefault(target, []).append(caller)
-        queue = list(raising)
-        while queue:
-            for caller in callers.get(queue.pop(), ()):
-                if caller not in raising:
-                    raising.add(caller)
-                    queue.append(caller)
-        for port, bound in self.ports.items():
-            if bound in raising and not port.raises and port.kind == "port":
-                raise SubsetError(f"{bound.symbol} may raise Trap, but {port.symbol} is a port without raises=True")
-        return raising
-
-    def _recursive(self) -> set[Function]:
-        """Functions that can reach themselves."""
-        found: set[Function] = set()
-        for function in self.definitions:
-            seen: set[Function] = set()
-            queue = [function]
-            while queue:
-                for target, _ in self.edges.get(queue.pop(), ()):
-                    if target is function:
-                        found.add(function)
-                        queue.clear()
-                        break
-                    if target not in seen:
-                        seen.add(target)
-                        queue.append(target)
-        return found
-
-    # -- text --
+class Program(Reach):
+    """Subset functions with everything they reach, as text of one LLVM module or of several."""
 
     def text(self, exports: Iterable[Any] = ()) -> str:
         """The module. Functions are internal unless they were defined with export=True or are in `exports`."""
         exported = {self.resolve(f) for f in exports}
+        pieces = self._pieces(exported)
+        internal = {f for f in pieces if not (f.export or f in exported)}
+        return self._module(list(pieces), internal, pieces)
+
+    def split(self, parts: int, exports: Iterable[Any] = ()) -> list[str]:
+        """The same as up to `parts` modules of about the same size, to be compiled at the same time and linked.
+
+        Small, inline and natively lowered functions are repeated where they are called.
+        """
+        exported = {self.resolve(f) for f in exports}
+        pieces = self._pieces(exported)
+        single = {f for f in pieces if f.export or f in exported}
+        repeated = {f for f, p in pieces.items() if f not in single and self._is_small(f, p)}
+        groups: list[list[Function]] = [[]]
+        share = sum(p.lines for f, p in pieces.items() if f not in repeated) / parts
+        filled = 0
+        for function, piece in pieces.items():
+            if function in repeated:
+                continue
+            if filled >= share * len(groups) and len(groups) < parts:
+                groups.append([])
+            groups[-1].append(function)
+            filled += piece.lines
+        return [self._module(self._with_repeated(g, repeated), repeated, pieces) for g in groups]
+
+    def _is_small(self, function: Function, piece: Piece) -> bool:
+        inline = function.inline or (self.inline_all and function not in self._stay)
+        return piece.lowered or inline or (piece.lines <= SMALL and not function.cold)
+
+    def _called(self, function: Function) -> list[Function]:
+        """Functions that this one's text names."""
+        named = [target for target, _ in self.edges[function]]
+        return named + [self.resolve(f, function) for f in self.definitions[function].addressed]
+
+    def _with_repeated(self, group: list[Function], repeated: set[Function]) -> list[Function]:
+        found = dict.fromkeys(group)
+        queue = list(group)
+        while queue:
+            for target in self._called(queue.pop()):
+                if target in repeated and target not in found:
+                    found[target] = None
+                    queue.append(target)
+        return list(found)
+
+    def _module(self, functions: list[Function], internal: set[Function], pieces: dict[Function, Piece]) -> str:
+        """Text of one module; what it calls and does not define is declared."""
+        here = set(functions)
         declares: dict[str, None] = {}
         tables: dict[int, tuple[str, Table]] = {}
-        out: list[str] = []
-        for function in reversed(self.definitions):
-            self._define(function, function.export or function in exported, declares, tables, out)
-        for function in self.externals:
-            declares[f"declare {self.declaration(function)} #0"] = None
+        out = []
+        for function in functions:
+            piece = pieces[function]
+            linkage = "internal" if function in internal else "hidden"
+            out.append(piece.text.replace("%LINKAGE%", linkage, 1))
+            declares.update(piece.declares)
+            tables.update(piece.tables)
+            for target in self._called(function):
+                if target not in here:
+                    outside = "" if target in self.externals else "hidden "
+                    declares[f"declare {outside}{self.declaration(target)} #0"] = None
         constants = [_constant(name, table) for name, table in tables.values()]
         return "\n".join([*constants, *declares, "", *out, TAIL])
 
-    def _define(
-        self,
-        function: Function,
-        exported: bool,
-        declares: dict[str, None],
-        tables: dict[int, tuple[str, Table]],
-        out: list[str],
-    ) -> None:
-        linkage = "dso_local" if exported else "internal"
+    def _pieces(self, exported: set[Function]) -> dict[Function, Piece]:
+        names: dict[int, tuple[str, Table]] = {}
+        return {f: self._piece(f, f.export or f in exported, names) for f in reversed(self.definitions)}
+
+    def _piece(self, function: Function, exported: bool, names: dict[int, tuple[str, Table]]) -> Piece:
         inline = function.inline or (self.inline_all and function not in self._stay)
         group = "#1" if inline and not exported else "#2" if function.cold else "#0"
-        symbol = function.symbol
+        symbol, linkage = function.symbol, "%LINKAGE%"
+        piece = Piece("")
         made = function.native(symbol) if function.native is not None and self.native else None
         if made is not None:
             text, needs = made if isinstance(made, tuple) else (made, [])
-            out.append(text)
-            declares.update(dict.fromkeys(needs))
+            piece.text, piece.lowered = text + "\n", True
+            piece.declares.update(dict.fromkeys(needs))
             linkage, symbol, group = "internal", symbol + ".soft", "#2"
-        body = Body(self, self.definitions[function], declares, tables)
+        body = Body(self, self.definitions[function], piece.declares, names)
         parameters = ", ".join(f"{llvm_type(p.type)} %{p.name}" for p in body.definition.parameters)
-        out.append(f'define {linkage} {self.result(function)} @"{symbol}"({parameters}) {group} {{')
         with deep():
-            out.append(body.text())
-        out.append("}\n")
+            text = body.text()
+        piece.lines = text.count("\n") + 1
+        piece.text += f'define {linkage} {self.result(function)} @"{symbol}"({parameters}) {group} {{\n{text}\n}}\n'
+        for table in body.definition.tables:
+            if id(table) in names:
+                piece.tables[id(table)] = names[id(table)]
+        return piece
 
 
 def _constant(name: str, table: Table) -> str:

@@ -11,7 +11,7 @@ from popek.lang.ssa import Block, Writer
 from popek.lang.types import BOOL, IntType
 
 if TYPE_CHECKING:
-    from popek.lang.llvm import Program
+    from popek.lang.reach import Reach
 
 UNLIKELY = ", !prof !0"
 ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor", "//": "udiv", "%": "urem"}
@@ -45,7 +45,7 @@ class Values(Writer):
 
     def __init__(
         self,
-        program: Program,
+        program: Reach,
         definition: tree.Definition,
         declares: dict[str, None],
         tables: dict[int, tuple[str, Table]],
@@ -58,7 +58,7 @@ class Values(Writer):
         self.plain = llvm_type(definition.result)
         self.types = dict(definition.locals)
         self.loops: list[tuple[Block, Block]] = []
-        self.propagate = Block(self, "raised")
+        self.propagate = Block(self, "raised.0")
         self.handlers = [self.propagate]
 
     def type_of(self, name: str) -> str:
