@@ -1,0 +1,1 @@
+"""The template engine: copy-and-patch. LLVM compiles a template per operation and operand shape once; a native translator copies and patches them."""

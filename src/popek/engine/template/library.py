@@ -1,0 +1,190 @@
+"""The template library: compiled once per installation, packed into bytes that the translator reads.
+
+Lives here: compiling the template texts with LLVM (in two processes), cutting the object into templates, and the packed
+form. Not here: what the templates are (templates, rules), where the bytes are kept between runs (lang.objects.cached).
+
+Packed form, little endian: header (magic, counts), Template records, Relocation records, shape table (u16), Rule records, pin table,
+family bases, operation numbers, code.
+"""
+from __future__ import annotations
+
+import os
+import struct
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from popek.engine import tlb
+from popek.engine.template import layout, rules, templates
+from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS
+from popek.isa import a, fp, memory
+from popek.isa.table import IDS, OPS
+
+FAMILIES = ("li", "li64", "mv", "spill", "reload", "jump_register", "call_register")
+NAMED_OPS = ("lui", "auipc", "addi", "add")
+_HEADER = struct.Struct("<8s6I7I4H")
+_MAGIC = b"popektl1"
+_TEMPLATE, _RELOCATION, _RULE = struct.Struct("<IHHI"), struct.Struct("<HBBi"), struct.Struct("<BBHI")
+_KINDS = {1: ABS64, 2: PC32, 4: PC32, 10: ABS32, 11: ABS32, 14: ABS8}  # R_X86_64_64, PC32, PLT32, 32, 32S, 8
+_CLOSING_JUMP = 5  # bytes of `jmp rel32`
+
+
+@dataclass(frozen=True)
+class Code:
+    """One template's machine code and its holes: (offset, kind, hole, addend)."""
+
+    text: bytes
+    relocations: list[tuple[int, int, int, int]]
+
+
+class TemplateError(Exception):
+    """The compiler made something that cannot be a template."""
+
+
+def cut(elf: bytes) -> dict[str, Code]:
+    """The functions of an x86-64 relocatable object, by name. Raises TemplateError for a relocation that is no hole."""
+    (shoff,) = struct.unpack_from("<Q", elf, 0x28)
+    shnum, shstrndx = struct.unpack_from("<HH", elf, 0x3C)
+    headers = [struct.unpack_from("<IIQQQQIIQQ", elf, shoff + 64 * i) for i in range(shnum)]
+
+    def string(table: int, at: int) -> str:
+        start = headers[table][4] + at
+        return elf[start:elf.index(b"\0", start)].decode()
+
+    symtab = next(h for h in headers if h[1] == 2)
+    symbols = [struct.unpack_from("<IBBHQQ", elf, symtab[4] + 24 * i) for i in range(symtab[5] // 24)]
+    names = [string(symtab[6], s[0]) for s in symbols]
+    holes = {f"hole_{h}": i for i, h in enumerate(HOLES)}
+    relocations: dict[int, list[tuple[int, int, int, int]]] = {}
+    for header in headers:
+        if header[1] == 4 and not string(shstrndx, headers[header[7]][0]).startswith((".eh_frame", ".debug")):
+            entries = []
+            for offset, info, addend in struct.iter_unpack("<QQq", elf[header[4]:header[4] + header[5]]):
+                name = names[info >> 32]
+                if name not in holes or (info & 0xFFFFFFFF) not in _KINDS:
+                    raise TemplateError(f"relocation {info & 0xFFFFFFFF} against {name or 'a section'}: not a hole")
+                if name in ("hole_value", "hole_pc") and info & 0xFFFFFFFF != 1:
+                    raise TemplateError(f"{name} would be cut to 32 bits")
+                entries.append((offset, _KINDS[info & 0xFFFFFFFF], holes[name], addend))
+            relocations[header[7]] = sorted(entries)
+    made = {}
+    for name, (_, info, _, section, value, size) in zip(names, symbols, strict=True):
+        if info & 15 == 2 and section and size:
+            start = headers[section][4] + value
+            inside = [(o - value, k, h, a) for o, k, h, a in _within(relocations.get(section, []), value, value + size)]
+            made[name] = _elide(Code(elf[start:start + size], inside))
+    return made
+
+
+def _within(entries: list[tuple[int, int, int, int]], low: int, high: int) -> list[tuple[int, int, int, int]]:
+    return entries[bisect_left(entries, (low,)):bisect_left(entries, (high,))]
+
+
+def _elide(code: Code) -> Code:
+    """Drop the closing jump to the next template: it stands right behind."""
+    end = len(code.text)
+    if code.relocations and code.text[-_CLOSING_JUMP] == 0xE9:
+        offset, _, hole, _ = code.relocations[-1]
+        if offset == end - 4 and hole == layout.H_NEXT:
+            return Code(code.text[:-_CLOSING_JUMP], code.relocations[:-1])
+    return code
+
+
+def compile_texts(texts: list[str], support: str) -> bytes:
+    """Compile template texts to an object for this host (small code model: holes are 32-bit unless asked otherwise)."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly(support + templates.declarations() + "".join(texts) + templates.METADATA)
+    module.verify()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, reloc="static", codemodel="small")
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_register_to_memory_pass()  # splits {value, bail} pairs that meet in a phi, which SROA alone leaves whole
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+def compile_all(texts: list[str], support: str) -> dict[str, Code]:
+    """Compile in two processes: LLVM calls of one process exclude each other."""
+    half = len(texts) * 11 // 20
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "wb") as out:
+                out.write(compile_texts(texts[:half], support))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    made = cut(compile_texts(texts[half:], support))
+    with os.fdopen(reader, "rb") as source:
+        other = source.read()
+    if os.waitpid(child, 0)[1] != 0:
+        raise TemplateError("the template compiler process died")
+    return cut(other) | made
+
+
+def support_text() -> tuple[str, set[str]]:
+    """LLVM text of the meanings, with memory accesses that bail out; and the names of operations that can raise."""
+    from popek.lang.llvm import Program
+
+    wanted = [op for op in OPS if rules.has_template(op)]
+    program = Program([op.fn for op in wanted], substitute=bailing(), bare_traps=True)
+    text = program.text().replace(" #0 {", " #1 {")  # inline everything
+    return text, {op.name for op in wanted if program.raising(op.fn)}
+
+
+def bailing() -> dict[object, object]:
+    """What templates call instead of functions that may have to walk page tables, or think long: versions that give up."""
+    made: dict[object, object] = {getattr(memory, f"{a}_u{n}"): getattr(tlb, f"try_{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)}
+    made |= {memory.atomic_address: tlb.try_atomic_address, memory.reserve_address: tlb.try_reserve_address, memory.host_written: tlb.no_code_written,
+             a.store_conditional_failed: tlb.try_conditional}
+    return made | fp.TRY
+
+
+def build() -> bytes:
+    """Compile and pack the library."""
+    support, raising = support_text()
+    plan = rules.plan(list(OPS), raising)
+    codes = compile_all(list(plan.texts.values()), support)
+    return pack(plan, codes)
+
+
+def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
+    """The packed form of compiled templates."""
+    names = [*FIXED, *(n for n in plan.texts if n not in FIXED)]
+    number = {name: i for i, name in enumerate(names)}
+    text, template_records, relocation_records = bytearray(), bytearray(), bytearray()
+    count = 0
+    for name in names:
+        code = codes[name]
+        template_records += _TEMPLATE.pack(len(text), len(code.text), len(code.relocations), count)
+        for entry in code.relocations:
+            relocation_records += _RELOCATION.pack(*entry)
+        count += len(code.relocations)
+        text += code.text + bytes(-len(code.text) % 8)
+    shapes: list[int] = []
+    bases = {}
+    for family, members in rules.families().items():
+        bases[family] = len(shapes)
+        shapes += [number.get(n, 0) for n in members]
+    rule_records = bytearray()
+    for kind, pins, flags, members in plan.rules:
+        rule_records += _RULE.pack(kind, pins, flags, len(shapes))
+        shapes += [number.get(n, 0) for n in members]
+    pin_of = bytes(PINS.index(r) + 1 if r in PINS else 0 for r in range(32))
+    op_number = IDS
+    header = _HEADER.pack(_MAGIC, len(names), count, len(shapes), len(plan.rules), len(text), 0,
+                          *(bases[f] for f in FAMILIES), *(op_number[n] for n in NAMED_OPS))
+    body = header + pin_of + bytes(-(len(header) + 32) % 8)
+    return bytes(body + template_records + bytes(-len(template_records) % 8) + relocation_records
+                 + struct.pack(f"<{len(shapes)}H", *shapes) + bytes(-2 * len(shapes) % 8) + rule_records + text + bytes(64))

@@ -1,0 +1,163 @@
+"""From the operations of isa/table to templates and translation rules.
+
+Lives here: which operand shapes an operation gets a template for (a question of speed only), and the text around the
+call of its meaning. What has no template is executed by isa.table.execute on the slow path: nothing is missing here,
+it is only slower.
+"""
+
+from dataclasses import dataclass, field
+from itertools import product
+
+from popek.engine.template import layout, templates
+from popek.engine.template.layout import (
+    F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_RD, F_RM, F_RS1, F_RS2, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN, K_STEP, K_STEP_END,
+    PINS,
+)
+from popek.isa.op import Op
+
+# Operations that programs execute most: these know pinned registers; the others work on memory, around spills.
+FREQUENT = {
+    "add", "sub", "and_", "or_", "xor", "addw", "subw", "addi", "addiw", "andi", "ori", "xori", "slli", "srli", "srai", "slliw", "sltiu", "sltu",
+    "mul", "sh1add", "sh2add", "sh3add", "beq", "bne", "blt", "bge", "bltu", "bgeu", "lb", "lh", "lw", "ld", "lbu", "lhu", "lwu", "sb", "sh", "sw", "sd",
+    "flw", "fld", "fsw", "fsd",
+}
+COMMUTATIVE = {"add", "and_", "or_", "xor", "addw", "mul", "mulw", "beq", "bne"}
+FROM_CONSTANTS = {"lui", "auipc"}  # translate.special
+
+OPERAND_FLAGS = {"rs1": F_RS1, "rs2": F_RS2, "frs1": F_FRS1, "frs2": F_FRS2, "frs3": F_FRS3}
+RESULT_FLAGS = {"rd": F_RD, "frd": F_FRD, "": 0}
+DYNAMIC = 7  # rm: the rounding mode in frm
+RULES = {"csr": K_STEP, "hint": K_STEP, "system": K_STEP_END, "illegal": K_STEP_END, "jump": K_JUMP, "jump_register": K_JUMP_REGISTER}
+
+
+@dataclass
+class Plan:
+    """Everything to compile: template texts by name, and per operation (kind, pins, flags, names of its shapes)."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    rules: list[tuple[int, int, int, list[str]]] = field(default_factory=list)
+
+
+def has_template(op: Op) -> bool:
+    """Is there a template that stands for the meaning of `op`, rather than the slow path?"""
+    if op.name in FROM_CONSTANTS or op.name.startswith("cbo_"):
+        return False
+    return op.kind in ("load", "store", "amo", "fp", "branch") or (op.kind in ("alu", "hint") and "h" not in op.parameters)
+
+
+def pins_for(op: Op) -> int:
+    """How many pinned registers the templates of `op` know."""
+    return len(PINS) if op.name in FREQUENT else 0
+
+
+def flags_of(op: Op) -> int:
+    """Operand and result flags of a rule."""
+    flags = RESULT_FLAGS[op.result]
+    for name in op.parameters:
+        flags |= OPERAND_FLAGS.get(name, 0)
+    if op.kind == "alu" and "h" not in op.parameters:
+        flags |= F_PURE
+    if op.name in COMMUTATIVE:
+        flags |= F_COMMUTES
+    if "rm" in op.parameters:
+        flags |= F_RM
+    return flags
+
+
+def shapes(op: Op, pins: int) -> list[tuple[int, int, int]]:
+    """The operand shapes (rd, rs1, rs2), in the order in which the translator numbers them: 0 memory, k pinned k."""
+    used = (op.result == "rd", "rs1" in op.parameters, "rs2" in op.parameters)
+    return list(product(*(range(pins + 1) if u else (0,) for u in used)))
+
+
+def meaning_call(op: Op, symbol: str, pin: tuple[int, int, int], rm: int) -> tuple[str, str]:
+    """Text that reads the operands and calls the meaning; result in %r. Also the parameter list."""
+    text, arguments = "", []
+    for name in op.parameters:
+        match name:
+            case "h":
+                arguments.append("ptr %h")
+            case "rs1" | "rs2":
+                text += templates.operand(pin[1 if name == "rs1" else 2], name, f"%{name}")
+                arguments.append(f"i64 %{name}")
+            case "frs1" | "frs2" | "frs3":
+                text += templates.operand(0, name[1:], f"%{name}")
+                arguments.append(f"i64 %{name}")
+            case "imm":
+                arguments.append(f"i64 {templates.hole('shamt' if 'shamt' in op.operands else 'imm')}")
+            case "pc" | "next_pc":
+                text += templates.wide("pc" if name == "pc" else "value", f"%{name}")
+                arguments.append(f"i64 %{name}")
+            case "rm":
+                arguments.append(f"i32 {rm}")
+    return text, f'@"{symbol}"({", ".join(arguments)})'
+
+
+def plain(op: Op, name: str, pin: tuple[int, int, int], raises: bool, rm: int = 0) -> str:
+    """A template of an operation that goes on to the next instruction; it bails out before any effect if its meaning raises."""
+    text, call = meaning_call(op, op.fn.symbol, pin, rm)  # type: ignore[attr-defined]
+    result = bool(op.result)
+    if op.kind == "fp":
+        text = templates.floating_point_on() + text
+    if raises and result:
+        text += f"  %both = call {{i64, i1}} {call}\n  %r = extractvalue {{i64, i1}} %both, 0\n  %bail = extractvalue {{i64, i1}} %both, 1\n"
+    elif raises:
+        text += f"  %bail = call i1 {call}\n"
+    elif result:
+        text += f"  %r = call i64 {call}\n"
+    else:
+        text += f"  call void {call}\n"
+    if raises:
+        text += "  br i1 %bail, label %slow, label %fast, !prof !99\nfast:\n"
+    store, pins = templates.result(pin[0], "%r") if result else ("", {})
+    text += store + templates.tail("@hole_next", pins=pins)
+    if raises or op.kind == "fp":
+        text += "slow:\n" + templates.tail("@hole_slow")
+    return templates.template(name, text)
+
+
+def branch(op: Op, name: str, pin: tuple[int, int, int], back: bool) -> str:
+    """A conditional branch; `back` polls before it is taken."""
+    text, call = meaning_call(op, op.fn.symbol, pin, 0)  # type: ignore[attr-defined]
+    text += f"  %r = call i1 {call}\n  br i1 %r, label %taken, label %not, !prof !98\ntaken:\n"
+    if back:
+        text += templates.poll() + "  br i1 %calm, label %go, label %stop, !prof !100\nstop:\n" + templates.tail("@hole_slow") + "go:\n"
+    text += templates.add_count() + templates.tail("@hole_taken", "%c1") + "not:\n" + templates.tail("@hole_next")
+    return templates.template(name, text)
+
+
+def plan(ops: list[Op], raising: set[str]) -> Plan:
+    """Decide everything. `raising`: names of the operations whose meaning can raise (that is, bail out)."""
+    made = Plan(texts=dict(templates.fixed()))
+    made.rules.append((K_STEP_END, 0, 0, []))  # number 0 is no operation
+    for op in ops:
+        flags, names = flags_of(op), []
+        pins = pins_for(op)
+        if op.name in FROM_CONSTANTS:
+            kind = K_PLAIN
+        elif not has_template(op):
+            kind = RULES.get(op.kind, K_STEP)
+        else:
+            kind = K_BRANCH if op.kind == "branch" else K_PLAIN
+            for pin in shapes(op, pins):
+                for variant in (0, 1) if kind == K_BRANCH or flags & F_RM else (0,):
+                    if flags & F_COMMUTES and pin[1] < pin[2]:
+                        names.append("")
+                        continue
+                    names.append(name := f"{op.name}_{pin[0]}_{pin[1]}_{pin[2]}" + ("", "_variant")[variant])
+                    if kind == K_BRANCH:
+                        made.texts[name] = branch(op, name, pin, bool(variant))
+                    else:
+                        made.texts[name] = plain(op, name, pin, op.name in raising, DYNAMIC * variant)
+        made.rules.append((kind, pins, flags, names))
+    return made
+
+
+def families() -> dict[str, list[str]]:
+    """The small families, as Library's fields name them, in the order in which the translator numbers them."""
+    pins = range(len(PINS) + 1)
+    made = {f: [f"{f}_{p}" for p in pins] for f in ("li", "li64", "jump_register", "call_register")}
+    made["mv"] = [f"mv_{p}_{q}" for p in pins for q in pins]
+    made["spill"] = ["", *(f"spill_{p}" for p in range(1, layout.PINNED + 1))]
+    made["reload"] = ["", *(f"reload_{p}" for p in range(1, layout.PINNED + 1))]
+    return made

@@ -1,0 +1,141 @@
+"""The way into, between and out of translated code: what generated code calls, and the exported run loop.
+
+Lives here: the three helpers behind the glue (slow step, link, resolve), each of which returns the code address to go
+on at. Not here: translation (translate), coherence (pages), traps and interrupts (vmm.dispatcher, through ports).
+"""
+from __future__ import annotations
+
+from popek.engine.template.layout import E_JUMPS, JUMP_ENTRIES, Cache, Link
+from popek.engine.template.pages import POLL_ENGINE, POLL_OTHERS, cache_of, code_page, fetch_regime, forget_all, look_after, mark, page_at
+from popek.engine.template.translate import RUN_BYTES, fetch_word, translate
+from popek.isa import memory
+from popek.isa.hart import Hart
+from popek.isa.op import KINDS
+from popek.isa.table import decode, execute
+from popek.lang import Trap, at_u32, atomic_load, cast, fn, invoke, port, u32, u64, unlikely
+
+SYSTEM = KINDS.index("system")
+LINK_ROOM = 512  # a run makes at most MAX_RUN links
+
+
+@port
+def poll(h: Hart) -> bool:
+    """At a poll point with something in h.poll: take an interrupt, do what was asked. True: leave native code."""
+    ...
+
+
+@port
+def trap(h: Hart) -> None:
+    """The instruction at h.pc trapped (h.trap_cause, h.trap_tval): hand over to who handles it."""
+    ...
+
+
+@fn
+def proceed(h: Hart, at_poll_point: bool) -> u64:
+    """The code address at which to go on from h.pc; h.instret is exact on entry, raw (see layout) on return."""
+    c = cache_of(h)
+    while True:
+        waiting = atomic_load(h.poll)
+        if waiting != 0:
+            if waiting & POLL_ENGINE != 0:
+                look_after(h, c)
+            if at_poll_point and waiting & POLL_OTHERS != 0:
+                if poll(h):
+                    return c.leave
+        try:
+            return enter_at(h, c)
+        except Trap:
+            trap(h)
+            at_poll_point = True
+
+
+@fn
+def enter_at(h: Hart, c: Cache) -> u64:
+    """Code of h.pc, translated if need be and remembered in the jump cache. Raises the faults of a fetch."""
+    pc = h.pc
+    page = page_at(h, c, pc)
+    slot = (pc & 4095) >> 1
+    if page.entry[slot] == 0:
+        if c.limit - c.position < RUN_BYTES or c.link_limit - c.link_count < LINK_ROOM:
+            forget_all(h, c)
+            page = page_at(h, c, pc)
+        if not page.marked:
+            mark(h, c, page)
+        translate(c, page, slot << 1)
+    code = c.executable + u64(page.entry[slot])
+    seq = u64(page.seq[slot])
+    index = (pc >> 1) & (JUMP_ENTRIES - 1)
+    table = c.jumps[fetch_regime(h)]
+    table.entries[index].pc = pc
+    table.entries[index].code = code
+    table.entries[index].seq = seq
+    c.jumps_dirty = True
+    h.instret -= seq
+    return code
+
+
+@fn(export=True)
+def resolve(h: Hart, at_poll_point: u64) -> u64:
+    """A jump to h.pc that the jump cache does not know (or a poll point with something to do)."""
+    cache_of(h).resolves += 1
+    return proceed(h, at_poll_point != 0)
+
+
+@fn(export=True)
+def link(h: Hart, number: u64) -> u64:
+    """A direct jump inside a page whose target had no code, or a backward one that must poll."""
+    c = cache_of(h)
+    l = cast(Link, c.links + number * Link.size)
+    page = code_page(c, u64(l.page))
+    h.pc = page.vpage + u64(l.target)
+    h.instret += u64(l.retired)
+    if l.backward != 0 and atomic_load(h.poll) != 0:
+        return proceed(h, True)
+    slot = u64(l.target) >> 1
+    if page.entry[slot] == 0:
+        if c.limit - c.position < RUN_BYTES or c.link_limit - c.link_count < LINK_ROOM:
+            return proceed(h, False)
+        if not page.marked:
+            mark(h, c, page)
+        translate(c, page, u64(l.target))
+    seq = u64(page.seq[slot])
+    entry = page.entry[slot]
+    at_u32(c.writable + u64(l.taken)).value = entry - l.taken - 4
+    at_u32(c.writable + u64(l.count)).value = u32(u64(l.retired) - seq)
+    h.instret -= seq
+    return c.executable + u64(entry)
+
+
+@fn(export=True)
+def slow_step(h: Hart, site: u64) -> u64:
+    """Execute one instruction the long way: it has no template, or its template could not go through with it."""
+    c = cache_of(h)
+    page = code_page(c, site >> 11)
+    slot = site & 2047
+    h.pc = page.vpage + slot * 2
+    h.instret += u64(page.seq[slot])
+    c.slow_steps += 1
+    at_poll_point = False
+    try:
+        word = fetch_word(page, slot * 2)
+        if word & 3 == 3 and slot == 2047:
+            word = memory.fetch(h, h.pc)
+        d = c.decoded
+        decode(word, d)
+        kind = d.flags
+        execute(h, d)
+        h.instret += 1
+        at_poll_point = kind == SYSTEM
+    except Trap:
+        trap(h)
+        at_poll_point = True
+    return proceed(h, at_poll_point)
+
+
+@fn(export=True)
+def run_hart(h: Hart) -> None:
+    """Run until the monitor says stop."""
+    c = cache_of(h)
+    code = proceed(h, True)
+    if code != c.leave:
+        invoke(u64, c.enter, h, code)

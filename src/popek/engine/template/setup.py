@@ -1,0 +1,91 @@
+"""The template engine as a machine composes it: which functions to compile, what they stand for, and memory for each hart.
+
+Lives here: the Python side. Importing `build_parts` pulls in the subset sources, so it is done only when code must be compiled.
+"""
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from typing import Any
+
+ARENA = 64 << 20  # bytes of code a hart may hold; touched as needed
+PAGES = 4096  # guest pages with translations
+LINKS = 1 << 20
+NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
+
+
+def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
+    """(functions to export, ports to bind, functions to substitute) for a native build with this engine."""
+    from popek.engine import tlb
+    from popek.engine.template import pages, run, start
+    from popek.isa import memory, ports
+
+    substitute: dict[Any, Any] = {getattr(memory, f"{a}_u{n}"): getattr(tlb, f"{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)}
+    substitute[memory.atomic_address] = tlb.atomic_address
+    bound = {
+        ports.tlb_flush: pages.tlb_flush,
+        ports.tlb_regime_changed: pages.regime_changed,
+        ports.pmp_changed: pages.pmp_changed,
+        ports.code_modified: pages.code_modified,
+        ports.fence_i: pages.fence_i,
+    }
+    functions = [run.run_hart, run.slow_step, run.link, run.resolve, pages.reset_hart, pages.device_wrote, start.sizes, start.open_library, start.initialise]
+    return functions, bound, substitute
+
+
+class Memory:
+    """Zeroed memory of the host, touched as needed, with its address."""
+
+    def __init__(self, size: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
+        self.map = mmap.mmap(-1, size, flags=flags)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+
+
+class Arena:
+    """Code memory with two views, so that no mapping is both writable and executable."""
+
+    def __init__(self, size: int) -> None:
+        fd = os.memfd_create("popek-code", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+            self.data = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+            code = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd, 0)
+            if code in (None, ctypes.c_void_p(-1).value):
+                raise OSError(ctypes.get_errno(), "no executable memory")
+        finally:
+            os.close(fd)
+        self.size = size
+        self.writable = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
+        self.executable = int(code)
+
+
+class TemplateEngine:
+    """The template library and the code caches of a machine's harts. Keep it as long as harts run."""
+
+    def __init__(self, native: Any, packed: bytes) -> None:
+        """`native`: the linked build that holds build_parts()'s functions; `packed`: the template library (library.build)."""
+        self.native = native
+        u64 = ctypes.c_uint64
+        size = native.call("popek.engine.template.start.sizes", u64, u64)
+        self.cache_size, library_size, self.page_size, self.link_size = (size(i) for i in range(4))
+        self.packed = ctypes.create_string_buffer(packed, len(packed) + 8)
+        self.packed_address = (ctypes.addressof(self.packed) + 7) & ~7
+        ctypes.memmove(self.packed_address, packed, len(packed))
+        self.library = Memory(library_size)
+        native.call("popek.engine.template.start.open_library", None, u64, u64)(self.library.address, self.packed_address)
+        self.keep: list[Any] = []
+
+    def attach(self, hart: int, index: int, harts: int) -> None:
+        """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
+        cache, arena = Memory(self.cache_size), Arena(ARENA)
+        pages, links = Memory(self.page_size * PAGES), Memory(self.link_size * LINKS)
+        self.keep += [cache, arena, pages, links]
+        u64 = ctypes.c_uint64
+        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 12)(
+            hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, pages.address, PAGES,
+            links.address, LINKS)

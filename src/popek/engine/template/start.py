@@ -1,0 +1,100 @@
+"""Setting one hart's code cache up, natively, so that starting a machine needs no knowledge of layouts in Python."""
+from __future__ import annotations
+
+from popek.engine.template.layout import (
+    E_CACHE, E_LINK, E_RESOLVE, E_SLOW, H_GLUE_LINK, H_GLUE_RESOLVE, H_GLUE_SLOW, T_ENTER, T_GLUE_LINK, T_GLUE_RESOLVE, T_GLUE_SLOW, T_LEAVE,
+    Cache, CodePage, Library, Link, Relocation, Rule, Template,
+)
+from popek.engine.template.pages import reset_hart
+from popek.engine.template.run import link, resolve, slow_step
+from popek.engine.template.translate import emit
+from popek.isa.hart import Hart
+from popek.lang import addr_of, at_u8, at_u16, at_u32, fn, u32, u64
+
+HEADER = 32  # library.py: magic, counts; then family bases, operation numbers
+
+
+@fn(export=True)
+def sizes(what: u64) -> u64:
+    """Bytes of: 0 Cache, 1 Library, 2 CodePage, 3 Link."""
+    if what == 0:
+        return Cache.size
+    if what == 1:
+        return Library.size
+    if what == 2:
+        return CodePage.size
+    return Link.size
+
+
+@fn(inline=True)
+def aligned(x: u64) -> u64:
+    """Rounded up to 8."""
+    return (x + 7) & ~7
+
+
+@fn(export=True)
+def open_library(library: Library, packed: u64) -> None:
+    """Fill `library` from the packed form at host address `packed` (library.py), which must stay mapped."""
+    templates = u64(at_u32(packed + 8).value)
+    relocations = u64(at_u32(packed + 12).value)
+    shapes = u64(at_u32(packed + 16).value)
+    rules = u64(at_u32(packed + 20).value)
+    library.li = at_u32(packed + 32).value
+    library.li64 = at_u32(packed + 36).value
+    library.mv = at_u32(packed + 40).value
+    library.spill = at_u32(packed + 44).value
+    library.reload = at_u32(packed + 48).value
+    library.jump_register = at_u32(packed + 52).value
+    library.call_register = at_u32(packed + 56).value
+    library.op_lui = at_u16(packed + 60).value
+    library.op_auipc = at_u16(packed + 62).value
+    library.op_addi = at_u16(packed + 64).value
+    library.op_add = at_u16(packed + 66).value
+    for i in range(32):
+        library.pin_of[i] = at_u8(packed + 68 + i).value
+    library.templates = packed + 104
+    library.relocations = aligned(library.templates + templates * Template.size)
+    library.shapes = library.relocations + relocations * Relocation.size
+    library.rules = aligned(library.shapes + shapes * 2)
+    library.code = library.rules + rules * Rule.size
+
+
+@fn(inline=True)
+def glue(c: Cache, number: u32) -> u64:
+    """Copy a glue template; its code address."""
+    at = c.executable + c.position
+    emit(c, number)
+    c.position = aligned(c.position)
+    return at
+
+
+@fn(export=True)
+def initialise(
+    h: Hart, c: Cache, library: Library, index: u64, harts: u64, writable: u64, executable: u64, arena: u64, pages: u64, page_limit: u64, links: u64,
+    link_limit: u64,
+) -> None:
+    """Make the zeroed `c` the code cache of hart number `index` of `harts`. Addresses are host addresses; `arena` is its size in bytes."""
+    c.library = library
+    c.hart = addr_of(h)
+    c.hart_bit = u64(1) << index
+    c.harts = harts
+    library.caches[index] = addr_of(c)
+    c.writable = writable
+    c.executable = executable
+    c.position = 64
+    c.limit = arena
+    c.pages = pages
+    c.page_limit = page_limit
+    c.links = links
+    c.link_limit = link_limit
+    h.engine[E_CACHE] = addr_of(c)
+    h.engine[E_SLOW] = addr_of(slow_step)
+    h.engine[E_LINK] = addr_of(link)
+    h.engine[E_RESOLVE] = addr_of(resolve)
+    c.leave = glue(c, T_LEAVE)
+    c.enter = glue(c, T_ENTER)
+    c.holes[H_GLUE_SLOW] = glue(c, T_GLUE_SLOW)
+    c.holes[H_GLUE_LINK] = glue(c, T_GLUE_LINK)
+    c.holes[H_GLUE_RESOLVE] = glue(c, T_GLUE_RESOLVE)
+    c.floor = c.position
+    reset_hart(h)
