@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from popek.isa import fp
+from popek.isa.fp import fflags_read, fflags_write
 from popek.isa.hart import Hart
-from popek.lang import at_u8, fn, source_fn, u32, u64
+from popek.lang import Function, at_u8, fn, i32, source_fn, u32, u64
 
 
 @fn
@@ -21,6 +22,9 @@ def number(at: u64, digits: u64) -> u64:
         c = u64(at_u8(at + i).value)
         value = value << 4 | (c - 55 if c > 57 else c - 48)
     return value
+
+
+_USED_IN_SOURCE = (Hart, at_u8, fflags_read, fflags_write, i32, u32)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def operations() -> list[Operation]:
             for sign in ("i", "u"):
                 there, here = ("i" if sign == "i" else "ui") + str(bits), sign + str(bits)
                 found.append(Operation(f"{f}_to_{there}", f"{f}_to_{here}", (n,), bits // 4, integer=True))
-                found.append(Operation(f"{there}_to_{f}", f"{f}_from_{sign}64", (bits // 4,), n, signed_operand=sign == "i"))
+                back = f"{f}_from_{sign}64"
+                found.append(Operation(f"{there}_to_{f}", back, (bits // 4,), n, signed_operand=sign == "i"))
     found.append(Operation("f32_to_f64", "f32_to_f64", (8,), 16))
     found.append(Operation("f64_to_f32", "f64_to_f32", (16,), 8))
     return found
@@ -60,13 +65,8 @@ def operations() -> list[Operation]:
 def checker(operation: Operation, soft: bool) -> Any:
     """The checking function of an operation; `soft`: of its integer version, whatever the host can do."""
     name = f"{'soft' if soft else 'host'}_{operation.name}"
-    scope: dict[str, Any] = {"__name__": __name__, "Hart": Hart, "u64": u64, "u32": u32, "number": number, "at_u8": at_u8,
-                             "i32": __import__("popek.lang").lang.i32,
-                             "fflags_write": fp.fflags_write, "fflags_read": fp.fflags_read}
     target = getattr(fp, operation.function)
-    if soft:
-        target = soft_version(target)
-    scope["target"] = target
+    scope = {**globals(), "target": soft_version(target) if soft else target}
     lines, offset, arguments = [], 0, ["h"]
     for i, digits in enumerate(operation.operands):
         text = f"number(at + {offset}, {digits})"
@@ -103,8 +103,6 @@ def checker(operation: Operation, soft: bool) -> Any:
 
 def soft_version(target: Any) -> Any:
     """The same function without its host lowering."""
-    from popek.lang import Function
-
     copy = Function(target.python)
     copy.symbol = target.symbol + ".integer"
     return copy

@@ -28,6 +28,7 @@ from popek.isa.fp import (
     f32_to_u64,
     rounding,
     unbox,
+    unbox_exact,
 )
 from popek.isa.hart import Hart
 from popek.isa.memory import load_u32, store_u32
@@ -92,17 +93,17 @@ def fsqrt_s(h: Hart, frs1: u64, rm: u32) -> u64:
 
 @op("0010000 frs2 frs1 000 frd 1010011", "fsgnj.s frd, frs1, frs2", kind="fp")
 def fsgnj_s(frs1: u64, frs2: u64) -> u64:
-    return box(unbox(frs1) & BODY_32 | unbox(frs2) & SIGN_32)
+    return box(unbox_exact(frs1) & BODY_32 | unbox_exact(frs2) & SIGN_32)
 
 
 @op("0010000 frs2 frs1 001 frd 1010011", "fsgnjn.s frd, frs1, frs2", kind="fp")
 def fsgnjn_s(frs1: u64, frs2: u64) -> u64:
-    return box(unbox(frs1) & BODY_32 | ~unbox(frs2) & SIGN_32)
+    return box(unbox_exact(frs1) & BODY_32 | ~unbox_exact(frs2) & SIGN_32)
 
 
 @op("0010000 frs2 frs1 010 frd 1010011", "fsgnjx.s frd, frs1, frs2", kind="fp")
 def fsgnjx_s(frs1: u64, frs2: u64) -> u64:
-    return box(unbox(frs1) ^ unbox(frs2) & SIGN_32)
+    return box(unbox_exact(frs1) ^ unbox_exact(frs2) & SIGN_32)
 
 
 @op("0010100 frs2 frs1 000 frd 1010011", "fmin.s frd, frs1, frs2", kind="fp")

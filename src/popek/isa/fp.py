@@ -98,10 +98,16 @@ def box(a: u64) -> u64:
 
 @fn(inline=True)
 def unbox(a: u64) -> u64:
-    """The binary32 number in a register; what is not NaN-boxed counts as the canonical NaN."""
+    """The binary32 operand in a register; what is not NaN-boxed is a quiet NaN, and arithmetic does not ask which."""
     if unlikely(a < BOX):
-        return NAN_32
+        a |= NAN_32  # no constant, which LLVM would put into a constant pool
     return a & 0xFFFFFFFF
+
+
+@fn(inline=True)
+def unbox_exact(a: u64) -> u64:
+    """The binary32 number in a register; what is not NaN-boxed counts as the canonical NaN."""
+    return NAN_32 if a < BOX else a & 0xFFFFFFFF
 
 
 @fn(inline=True)

@@ -245,9 +245,10 @@ def widen(symbol: str) -> Made:
     name = "@llvm.experimental.constrained.fpext.f64.f32"
     body = f"""{_operand("a", 32)}  %r = call double {name}(float %fa, {_STRICT}) strictfp
 {_bits("r", 64)}  %nan = fcmp uno double %r, %r
-  br i1 %nan, label %canonical, label %done, {_UNLIKELY}
-canonical:
-  ret i64 {_canonical(64)}
+  br i1 %nan, label %soft, label %done, {_UNLIKELY}
+soft:
+  %s = {{soft}}
+  ret i64 %s
 done:
   ret i64 %bits
 """
