@@ -15,11 +15,6 @@ OUR_ERROR = 125
 def main(arguments: list[str] | None = None) -> int:
     """The program `popek`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments == ["--version"]:  # before anything is imported
-        from popek import __version__
-
-        print(f"popek {__version__}")
-        return 0
     _standard_files()
     try:
         status = _run(arguments)
@@ -27,17 +22,26 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has gone: that is not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
     except Exception as error:
+        # What could not be written stays in the buffer, and the interpreter would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):  # whoever read our output has gone: that is not an error
+            return 141
         return _explain(error)
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:  # before anything is imported
+        from popek import __version__
+
+        print(f"popek {__version__}")
+        return 0
     from popek.faces import options
 
-    chosen = options.parse(arguments)
+    try:
+        chosen = options.parse(arguments)
+    except SystemExit as end:  # argparse has said it all
+        return end.code if isinstance(end.code, int) else OUR_ERROR
     match chosen.command:
         case "boot":
             from popek.faces.commands import boot as command
