@@ -28,6 +28,7 @@ from popek.lang import (
     extern,
     fence,
     fn,
+    i16,
     i32,
     invoke,
     likely,
@@ -428,6 +429,33 @@ def odd_names(raised: u64, entry: u64) -> u64:
 
 def test_names_do_not_collide_with_our_own() -> None:
     assert native(odd_names)(3, 5) == odd_names(3, 5) == 31
+
+
+@extern("popek_test_narrow")
+def narrow(a: bool, b: u8, c: i16, d: u32) -> bool:
+    return a and b == 255 and c == -2 and d == 7
+
+
+@fn
+def calls_narrow(h: State, a: u64) -> bool:
+    return narrow(a != 0, u8(a), i16(a - 1), u32(a + 8)) and not low_bit(h, a + 1)
+
+
+@fn
+def low_bit(h: State, a: u64) -> bool:
+    return h.flag or a & 1 == 1
+
+
+def test_narrow_types_across_the_c_boundary() -> None:
+    seen = []
+    c = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_uint32)
+    target = c(lambda *given: seen.append(given) or narrow.python(bool(given[0]), *given[1:]))
+    made = library([calls_narrow, low_bit], {"popek_test_narrow": target})
+    memory = State.ctype()()
+    assert callable_of(made, calls_narrow)(memory, (1 << 64) - 1) is True
+    assert calls_narrow(State(), (1 << 64) - 1) is True
+    assert seen == [(1, 255, -2, 7)]
+    assert callable_of(made, low_bit)(memory, 0x1234) is False
 
 
 def test_addresses() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from popek.lang import fn, u64
-from popek.lang.cache import CacheError, directory
+from popek.lang.cache import CacheError, directory, kept
 from popek.lang.compiler import CompileError
 from popek.lang.llvm import Program, emit
 from popek.lang.objects import Image, LinkError, build, cached, fingerprint
@@ -187,7 +187,7 @@ def test_built_once(image: Image, home: Path) -> None:
     assert make.times == 1 and len(said) == 1
     assert made.link().call("first", ctypes.c_int64, ctypes.c_int64)(1) == 6
     assert stat.S_IMODE(directory().stat().st_mode) == 0o700
-    assert stat.S_IMODE((directory() / "key.image").stat().st_mode) & 0o077 == 0
+    assert stat.S_IMODE((directory() / "key.code").stat().st_mode) & 0o077 == 0
     cached("other", make)
     assert make.times == 2
 
@@ -196,7 +196,7 @@ def test_built_once(image: Image, home: Path) -> None:
 def test_damaged_or_foreign_files_are_rebuilt(image: Image, home: Path, damage: str) -> None:
     make = Maker(image)
     cached("key", make)
-    path = directory() / "key.image"
+    path = directory() / "key.code"
     data = bytearray(path.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
@@ -223,7 +223,7 @@ def test_a_directory_open_to_others_is_not_used(image: Image, home: Path) -> Non
     make, said = Maker(image), []
     cached("key", make, said.append)
     cached("key", make, said.append)
-    assert make.times == 2 and "no code cache" in said[0]
+    assert make.times == 2 and "not kept" in said[0]
 
 
 def test_no_usable_home(image: Image, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +247,23 @@ def test_concurrent_first_starts_build_once(image: Image, home: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert make.times == 1
+
+
+def test_only_so_many_are_kept(home: Path) -> None:
+    for i in range(30):
+        assert kept(f"k{i}", lambda: b"x") == b"x"
+        os.utime(directory() / f"k{i}.code", (i, i))
+    left = {f.name for f in directory().glob("*.code")}
+    assert len(left) == 24 and "k29.code" in left and "k0.code" not in left
+
+
+def test_errors_while_making_are_passed_on(home: Path) -> None:
+    def fail() -> bytes:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError):
+        kept("key", fail)
+    assert kept("key", lambda: b"y") == b"y"
 
 
 def test_fingerprints(tmp_path: Path) -> None:

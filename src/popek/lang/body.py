@@ -28,21 +28,35 @@ class Body(Values):
         self.statements(self.definition.body)
         if self.env is not None:
             self.leave(None)
-        if self.propagate.edges:
-            self.begin(self.propagate)
-            self.line("ret i1 true" if self.result == "i1" else f"ret {self.result} {{ {self.plain} poison, i1 true }}")
+        self.begin(self.propagate)
+        if self.env is not None:
+            self.set_outcome("poison", "true")
+        self.begin(self.outcome)
+        if self.env is not None:
+            self.finish()
         return "\n".join(self.flat())
 
     def leave(self, value: str | None) -> None:
         """Return from the function."""
-        if not self.raising:
-            self.end("ret void" if value is None else f"ret {self.result} {value}")
-        elif value is None:
-            self.end("ret i1 false")
+        if self.raising:
+            self.set_outcome(value or "poison", "false")
         else:
-            pair = f"{{ {self.plain} poison, i1 false }}"
-            full = self.emit(f"insertvalue {self.result} {pair}, {self.plain} {value}, 0")
-            self.end(f"ret {self.result} {full}")
+            self.end("ret void" if value is None else f"ret {self.result} {value}")
+
+    def set_outcome(self, value: str, raised: str) -> None:
+        """Go to the end of a function that may raise: the only return, so that LLVM merges numbers, not pairs."""
+        assert self.env is not None
+        self.env["outcome.value"], self.env["outcome.raised"] = value, raised
+        self.jump(self.outcome)
+
+    def finish(self) -> None:
+        """Return value and flag."""
+        raised = self.read("outcome.raised")
+        if self.result == "i1" and self.plain == "void":
+            self.end(f"ret i1 {raised}")
+            return
+        half = self.emit(f"insertvalue {self.result} poison, {self.plain} {self.read('outcome.value')}, 0")
+        self.end(f"ret {self.result} {self.emit(f'insertvalue {self.result} {half}, i1 {raised}, 1')}")
 
     # -- statements --
 

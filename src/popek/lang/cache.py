@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from popek.lang.objects import Image
 
 Progress = Callable[[str], None]
-FORMAT = b"1"
+FORMAT = b"1"  # part of every key
+KEPT = 24  # files
 
 
 class CacheError(Exception):
@@ -25,15 +26,17 @@ class CacheError(Exception):
 
 def directory() -> Path:
     """The cache directory, made if needed. CacheError if it is not ours alone."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    path = Path(base) / "popek" / "code"
+    path = Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"))
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.lstat()
+        for name in ("popek", "code"):
+            path /= name
+            path.mkdir(mode=0o700, exist_ok=True)
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise CacheError(f"{path} is not a directory that only you can write")
     except OSError as error:
         raise CacheError(str(error)) from None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise CacheError(f"{path} is not a directory that only you can write")
     return path
 
 
@@ -77,19 +80,20 @@ def _llvmlite() -> bytes:
 
 
 def fingerprint(*parts: str | bytes | Path) -> str:
-    """A key for `cached`: hash of texts and files, the version of LLVM, and the host's CPU."""
+    """A key for `cached`: hash of texts, files, folders (their Python files), lang itself, LLVM's version, the CPU."""
     total = sha256(FORMAT)
-    for part in (_host(), _llvmlite(), *parts):
+    files: list[str | bytes | Path] = []
+    for part in (_host(), _llvmlite(), Path(__file__).parent, *parts):
+        files.extend(sorted(part.rglob("*.py")) if isinstance(part, Path) and part.is_dir() else [part])
+    for part in files:
         data = part.read_bytes() if isinstance(part, Path) else part.encode() if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "little"))
         total.update(data)
     return total.hexdigest()[:40]
 
 
-def _load(path: Path) -> Image | None:
-    """A cached image; None if there is none, or if it is damaged or not ours."""
-    from popek.lang.objects import Image
-
+def _load(path: Path) -> bytes | None:
+    """What is kept in a file; None if there is no such file, or it is damaged, or it is not ours alone."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -98,10 +102,8 @@ def _load(path: Path) -> Image | None:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             return None
-        try:
-            return Image.from_bytes(file.read())
-        except (ValueError, TypeError, KeyError):
-            return None
+        data = file.read()
+    return data[32:] if sha256(memoryview(data)[32:]).digest() == data[:32] else None
 
 
 @contextmanager
@@ -114,27 +116,44 @@ def _lock(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def cached(key: str, make: Callable[[], Image], progress: Progress | None = None) -> Image:
-    """The image kept under `key`, or what `make()` returns (which then is kept). Works without a usable cache, too."""
+def _prune(place: Path) -> None:
+    """Forget what was made longest ago, beyond a generous number."""
+    files = sorted(place.glob("*.code"), key=lambda f: f.stat().st_mtime, reverse=True)
+    for file in files[KEPT:]:
+        file.unlink(missing_ok=True)
+        file.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def kept(key: str, make: Callable[[], bytes], progress: Progress | None = None) -> bytes:
+    """The bytes kept under `key`, or what `make()` returns (which then is kept). Works without a usable cache, too."""
+    found: bytes | None = None
     try:
         place = directory()
-    except CacheError as error:
-        if progress:
-            progress(f"no code cache: {error}")
-        return make()
-    path = place / f"{key}.image"
-    found = _load(path)
-    if found is not None:
+        path = place / f"{key}.code"
+        found = _load(path)
+        if found is not None:
+            return found
+        with _lock(path.with_suffix(".lock")):
+            found = _load(path)  # another process may have made it while we waited
+            if found is None:
+                found = _make(make, progress)
+                write_atomically(path, sha256(found).digest() + found)
+                _prune(place)
         return found
-    with _lock(place / f"{key}.lock"):
-        found = _load(path)  # another process may have made it while we waited
-        if found is None:
-            if progress:
-                progress("compiling machine code (once; kept for the next starts)")
-            found = make()
-            try:
-                found.save(path)
-            except OSError as error:
-                if progress:
-                    progress(f"not kept: {error}")
-    return found
+    except (CacheError, OSError) as error:
+        if progress:
+            progress(f"machine code is not kept: {error}")
+    return found if found is not None else _make(make, progress)
+
+
+def _make(make: Callable[[], bytes], progress: Progress | None) -> bytes:
+    if progress:
+        progress("compiling machine code (once; kept for the next starts)")
+    return make()
+
+
+def cached(key: str, make: Callable[[], Image], progress: Progress | None = None) -> Image:
+    """As `kept`, for images."""
+    from popek.lang.objects import Image
+
+    return Image.from_bytes(kept(key, lambda: make().to_bytes(), progress))

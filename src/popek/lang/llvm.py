@@ -127,7 +127,9 @@ class Program(Reach):
         with deep():
             text = body.text()
         piece.lines = text.count("\n") + 1
-        piece.text += f'define {linkage} {self.result(function)} @"{symbol}"({parameters}) {group} {{\n{text}\n}}\n'
+        extended = "zeroext " if exported and self.result(function) in ("i1", "i8", "i16") else ""
+        head = f'define {linkage} {extended}{self.result(function)} @"{symbol}"({parameters}) {group}'
+        piece.text += f"{head} {{\n{text}\n}}\n"
         for table in body.definition.tables:
             if id(table) in names:
                 piece.tables[id(table)] = names[id(table)]

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from popek.lang.cache import CacheError, cached, fingerprint, write_atomically
+from popek.lang.cache import CacheError, cached, fingerprint, kept, write_atomically
 from popek.lang.linker import Linked
 from popek.lang.types import BoolType, IntType
 
@@ -166,4 +166,4 @@ def _address(name: str, externals: Mapping[str, Any]) -> int | None:
     return None
 
 
-__all__ = ["CacheError", "Image", "Library", "LinkError", "build", "cached", "fingerprint"]
+__all__ = ["CacheError", "Image", "Library", "LinkError", "build", "cached", "fingerprint", "kept"]

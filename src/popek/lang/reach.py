@@ -11,7 +11,7 @@ from typing import Any
 from popek.lang import tree
 from popek.lang.front import read, signature
 from popek.lang.functions import Function, SubsetError
-from popek.lang.values import llvm_type
+from popek.lang.values import llvm_type, outside_type
 
 Links = Mapping[Function, Function]
 
@@ -71,7 +71,8 @@ class Reach:
 
     def declaration(self, function: Function) -> str:
         """Result, name and parameter types, as in a `declare`."""
-        parameters = ", ".join(llvm_type(p.type) for p in signature(function)[0])
+        type_name = llvm_type if function.kind == "fn" else outside_type
+        parameters = ", ".join(type_name(p.type) for p in signature(function)[0])
         return f'{self.result(function)} @"{self.symbol(function)}"({parameters})'
 
     def _reach(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from popek.lang import tree
@@ -27,6 +28,13 @@ def llvm_type(type_: Any) -> str:
     if type_ is BOOL:
         return "i1"
     return f"i{type_.bits}" if isinstance(type_, IntType) else "ptr"
+
+
+def outside_type(type_: Any) -> str:
+    """The same, where C code may be on the other side: narrow numbers are extended to 32 bits."""
+    if type_ is BOOL or (isinstance(type_, IntType) and type_.bits < 32):
+        return f"{llvm_type(type_)} {'signext' if getattr(type_, 'signed', False) else 'zeroext'}"
+    return llvm_type(type_)
 
 
 def cheap(node: Any) -> bool:
@@ -58,7 +66,8 @@ class Values(Writer):
         self.plain = llvm_type(definition.result)
         self.types = dict(definition.locals)
         self.loops: list[tuple[Block, Block]] = []
-        self.propagate = Block(self, "raised.0")
+        self.propagate, self.outcome = Block(self, "raised.0"), Block(self, "outcome.0")
+        self.types |= {"outcome.value": definition.result, "outcome.raised": BOOL}
         self.handlers = [self.propagate]
 
     def type_of(self, name: str) -> str:
@@ -224,7 +233,8 @@ class Values(Writer):
 
     def get_Call(self, node: tree.Call) -> str:
         target = self.program.resolve(node.target, self.definition.function)
-        parts = [f"{llvm_type(a.type)} {self.value(a)}" for a in node.arguments]
+        type_name = llvm_type if target.kind == "fn" else outside_type
+        parts = [f"{type_name(a.type)} {self.value(a)}" for a in node.arguments]
         result = self.program.result(target)
         text = f'call {result} @"{self.program.symbol(target)}"({", ".join(parts)})'
         if not self.program.raising(target):
@@ -277,7 +287,7 @@ class Values(Writer):
 
     def _divide(self, node: tree.Operation) -> str:
         a, b = (self.value(x) for x in node.arguments)
-        return self.emit(f"{node.name.replace('div', 'div')} i{node.type.bits} {a}, {b}")
+        return self.emit(f"{node.name} i{node.type.bits} {a}, {b}")
 
     op_sdiv = op_srem = _divide
 
@@ -299,7 +309,13 @@ class Values(Writer):
         return ""
 
     def op_spin_hint(self, node: tree.Operation) -> str:
-        return self.intrinsic("llvm.x86.sse2.pause", "void", "", "")
+        if not self.program.native:
+            return ""
+        if os.uname().machine == "x86_64":
+            return self.intrinsic("llvm.x86.sse2.pause", "void", "", "")
+        if os.uname().machine == "aarch64":
+            return self.intrinsic("llvm.aarch64.hint", "void", "i32", "i32 1")  # yield
+        return ""
 
     def op_memcpy(self, node: tree.Operation) -> str:
         to, source, count = (self.value(a) for a in node.arguments)
@@ -329,7 +345,7 @@ class Values(Writer):
 
     def get_Invoke(self, node: tree.Invoke) -> str:
         place = self.emit(f"inttoptr i64 {self.value(node.address)} to ptr")
-        parts = ", ".join(f"{llvm_type(a.type)} {self.value(a)}" for a in node.arguments)
+        parts = ", ".join(f"{outside_type(a.type)} {self.value(a)}" for a in node.arguments)
         text = f"call {llvm_type(node.type)} {place}({parts})"
         if node.type is None:
             self.line(text)
