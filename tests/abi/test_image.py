@@ -59,6 +59,13 @@ def test_bare_elf_starts_in_machine_mode(tmp_path):
     assert [(p.address, bytes(p.data)) for p in boot.pieces] == [(0x8000_0000, CODE)]
 
 
+def test_what_lies_below_memory_is_dropped(tmp_path):
+    """Linkers put the ELF header's page before the code; there is no memory there."""
+    boot = arrange(tmp_path, elves.elf(bytes(4096) + CODE, 0x7FFF_F000, entry=0x8000_0000))
+    assert boot.machine_mode and boot.entry == 0x8000_0000
+    assert [(p.address, bytes(p.data), p.size) for p in boot.pieces] == [(0x8000_0000, CODE, len(CODE))]
+
+
 def test_elf_kernel_starts_in_supervisor_mode(tmp_path):
     boot = arrange(tmp_path, elves.elf(CODE, 0x8020_0000))
     assert not boot.machine_mode and boot.entry == 0x8020_0000
@@ -110,7 +117,7 @@ def test_boot_data_stay_below_three_gib(tmp_path):
         (random.Random(5).randbytes(4096), "not a kernel"),
         (bytes(0x38) + b"ARMd" + bytes(100), "arm64"),
         (elves.elf(CODE, machine=62), "x86-64"),
-        (elves.elf(CODE, 0x1_0000), "loads at 0x10000"),
+        (elves.elf(CODE, 0x1_0000), "starts at 0x10000"),
         (elves.elf(CODE, entry=0x9000_0000), "entry point"),
         (elves.elf(CODE, memsz=1 << 40), "more --memory|needs memory"),
         (elves.linux_image(in_memory=1 << 40), "do not fit"),

@@ -142,8 +142,6 @@ def _size_in_memory(data: memoryview) -> int | None:
 def _elf_pieces(program: elf.Elf, memory: int, base: int) -> tuple[list[Piece], int]:
     """Segments at their physical addresses when those are RAM; else moved as a whole to `base` if that can work."""
     end = RAM_BASE + memory
-    low = min(s.paddr for s in program.segments)
-    delta = 0
     entry = program.entry
     for segment in program.segments:  # a virtual entry point, as Linux's vmlinux has
         if segment.vaddr <= entry < segment.vaddr + segment.size:
@@ -151,23 +149,27 @@ def _elf_pieces(program: elf.Elf, memory: int, base: int) -> tuple[list[Piece], 
             break
     else:
         raise BadImage(f"{program.name}: the entry point 0x{entry:x} lies outside of what is loaded")
-    high_half = any(s.vaddr >> 63 for s in program.segments)
-    if not RAM_BASE <= low < 1 << 56 and (high_half or program.kind == elf.ET_DYN):
+    low = min(s.paddr for s in program.segments)
+    delta = 0
+    if not RAM_BASE <= entry < 1 << 56:
+        if program.kind != elf.ET_DYN and not any(s.vaddr >> 63 for s in program.segments):
+            raise BadImage(
+                f"{program.name}: starts at 0x{entry:x}, where this machine has no memory",
+                f"link it for 0x{RAM_BASE:x} (machine mode) or 0x{RAM_BASE + KERNEL_OFFSET:x} (a kernel)",
+            )
         delta = base - low // PAGE * PAGE
-    elif not RAM_BASE <= low:
-        raise BadImage(
-            f"{program.name}: loads at 0x{low:x}, where this machine has no memory",
-            f"link it for 0x{RAM_BASE:x} (machine mode) or 0x{RAM_BASE + KERNEL_OFFSET:x} (a kernel)",
-        )
     pieces = []
     for segment in program.segments:
         address = segment.paddr + delta
-        if address + segment.size > end or address < RAM_BASE:
+        below = max(RAM_BASE - address, 0)  # linkers put the ELF header there; QEMU drops it too
+        if below >= segment.size:
+            continue
+        if address + segment.size > end:
             raise BadImage(
                 f"{program.name}: needs memory up to 0x{address + segment.size:x}, the machine's ends at 0x{end:x}",
                 "give the machine more --memory",
             )
-        pieces.append(Piece(address, segment.data, segment.size, program.name))
+        pieces.append(Piece(address + below, segment.data[below:], segment.size - below, program.name))
     return pieces, entry + delta
 
 

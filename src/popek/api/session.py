@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from popek.base.errors import HostProblem
@@ -20,42 +18,8 @@ from popek.images import agent
 if TYPE_CHECKING:
     from popek.api.machine import Machine
 
-CHUNK = 4096  # a pipe that poll() calls writable takes that much without blocking
 END_OF_INPUT = b"\x04"  # Ctrl-D, for a terminal
 TAIL = 4096
-
-
-class Sink:
-    """Writes to a file descriptor from any thread, waiting for a slow reader but not beyond `cancel()`."""
-
-    def __init__(self, fd: int, on_broken: Callable[[OSError], None]) -> None:
-        self.fd = fd
-        self.on_broken = on_broken
-        self.cancelled = os.eventfd(0, os.EFD_CLOEXEC)
-        self.broken = False
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        poll.register(self.cancelled, select.POLLIN)
-        while view and not self.broken:
-            ready = [fd for fd, _ in poll.poll()]
-            if self.cancelled in ready:
-                return
-            try:
-                view = view[os.write(self.fd, view[:CHUNK]) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self.broken = True
-                self.on_broken(error)
-
-    def cancel(self) -> None:
-        os.eventfd_write(self.cancelled, 1)
-
-    def close(self) -> None:
-        os.close(self.cancelled)
 
 
 class Session:
@@ -65,17 +29,16 @@ class Session:
         self.request = request
         self.tty = tty
         self.size = size
-        self.out = Sink(stdout, self._output_broke)
-        self.err = Sink(stderr, self._output_broke)
-        self.by_name = {
-            agent.TTY: Port(agent.TTY, self.out.write, console=True),
+        self.control = Port(agent.CONTROL, self._control)
+        by_name = {
+            agent.TTY: Port(agent.TTY, stdout, console=True),
             agent.STDIN: Port(agent.STDIN, lambda data: None),
-            agent.STDOUT: Port(agent.STDOUT, self.out.write),
-            agent.STDERR: Port(agent.STDERR, self.err.write),
-            agent.CONTROL: Port(agent.CONTROL, self._control),
+            agent.STDOUT: Port(agent.STDOUT, stdout),
+            agent.STDERR: Port(agent.STDERR, stderr),
+            agent.CONTROL: self.control,
         }
-        self.ports = [self.by_name[name] for name in agent.PORTS]
-        self.input = self.by_name[agent.TTY if tty else agent.STDIN]
+        self.ports = [by_name[name] for name in agent.PORTS]
+        self.input = by_name[agent.TTY if tty else agent.STDIN]
         self.lock = threading.Lock()  # between the pump and the machine's threads
         self.ready = False
         self.early = bytearray()  # input from before the guest was ready
@@ -102,7 +65,7 @@ class Session:
     def feed(self, data: bytes) -> None:
         with self.lock:
             if self.ready:
-                self.input.send(data)
+                self.input.feed(data)
             else:
                 self.early += data
 
@@ -114,11 +77,9 @@ class Session:
                 self.ended_early = True
 
     def backlog(self) -> int:
-        return self.input.pending() if self.ready else len(self.early)
+        return self.input.backlog() if self.ready else len(self.early)
 
     def stop(self) -> None:
-        self.out.cancel()
-        self.err.cancel()
         if self.machine:
             self.machine.stop()
 
@@ -127,8 +88,8 @@ class Session:
     def resize(self, size: tuple[int, int]) -> None:
         with self.lock:
             self.size = size
-            if self.ready and self.tty:
-                self.by_name[agent.TTY].resize(*size)
+            if self.ready and self.machine:
+                self.machine.resize(*size)
 
     # The end.
 
@@ -139,8 +100,6 @@ class Session:
 
     def result(self) -> int:
         """The command's exit status. Raises what ended it otherwise."""
-        if isinstance(self.failure, BrokenPipeError):
-            return 128 + signal.SIGPIPE
         if self.failure:
             raise self.failure
         if self.status is None:
@@ -152,8 +111,6 @@ class Session:
     def close(self) -> None:
         self._either.close()
         os.close(self._finished)
-        self.out.close()
-        self.err.close()
 
     # Called on the machine's threads.
 
@@ -179,10 +136,10 @@ class Session:
             self._finish(HostProblem("the image was built by another version of Popek", "`popek image rm` it"))
             return
         with self.lock:
-            if self.tty:
-                self.by_name[agent.TTY].resize(*self.size)
-            self.by_name[agent.CONTROL].send(self.request)
-            self.input.send(bytes(self.early))
+            if self.machine:
+                self.machine.resize(*self.size)
+            self.control.feed(self.request)
+            self.input.feed(bytes(self.early))
             self.early.clear()
             self.ready = True
             if self.ended_early:
@@ -190,12 +147,9 @@ class Session:
 
     def _end_input(self) -> None:
         if self.tty:
-            self.input.send(END_OF_INPUT)
+            self.input.feed(END_OF_INPUT)
         else:
-            self.input.close()
-
-    def _output_broke(self, error: OSError) -> None:
-        self._finish(error)
+            self.input.end_of_input()
 
     def _finish(self, failure: BaseException | None) -> None:
         self.failure = self.failure or failure
