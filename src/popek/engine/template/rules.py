@@ -17,8 +17,8 @@ from popek.isa.op import Op
 
 # Operations that programs execute most: these know pinned registers; the others work on memory, around spills.
 FREQUENT = {
-    "add", "sub", "and_", "or_", "xor", "addw", "subw", "addi", "addiw", "andi", "ori", "xori", "slli", "srli", "srai", "slliw", "sltiu", "sltu",
-    "mul", "sh1add", "sh2add", "sh3add", "beq", "bne", "blt", "bge", "bltu", "bgeu", "lb", "lh", "lw", "ld", "lbu", "lhu", "lwu", "sb", "sh", "sw", "sd",
+    "add", "sub", "and_", "or_", "xor", "addw", "subw", "addi", "addiw", "andi", "ori", "xori", "slli", "srli", "srai", "slliw", "sltiu",
+    "mul", "beq", "bne", "blt", "bge", "bltu", "bgeu", "lb", "lh", "lw", "ld", "lbu", "lhu", "lwu", "sb", "sh", "sw", "sd",
     "flw", "fld", "fsw", "fsd",
 }
 COMMUTATIVE = {"add", "and_", "or_", "xor", "addw", "mul", "mulw", "beq", "bne"}

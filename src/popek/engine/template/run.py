@@ -9,10 +9,11 @@ from popek.engine.template.layout import E_JUMPS, JUMP_ENTRIES, Cache, Link
 from popek.engine.template.pages import POLL_ENGINE, POLL_OTHERS, cache_of, code_page, fetch_regime, forget_all, look_after, mark, page_at
 from popek.engine.template.translate import RUN_BYTES, fetch_word, translate
 from popek.isa import memory
+from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
 from popek.isa.table import decode, execute
-from popek.lang import Trap, at_u32, atomic_load, cast, fn, invoke, port, u32, u64, unlikely
+from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, port, u32, u64, unlikely
 
 SYSTEM = KINDS.index("system")
 LINK_ROOM = 512  # a run makes at most MAX_RUN links
@@ -136,6 +137,27 @@ def slow_step(h: Hart, site: u64) -> u64:
 def run_hart(h: Hart) -> None:
     """Run until the monitor says stop."""
     c = cache_of(h)
+    host_flags_enter(h)
     code = proceed(h, True)
     if code != c.leave:
-        invoke(u64, c.enter, h, code)
+        invoke(u64, c.enter, addr_of(h), code)
+    host_flags_leave(h)
+
+
+@fn(export=True)
+def statistic(h: Hart, what: u64) -> u64:
+    """A counter of the hart's engine; setup.STATISTICS names them in this order."""
+    c = cache_of(h)
+    if what == 0:
+        return c.slow_steps
+    if what == 1:
+        return c.resolves
+    if what == 2:
+        return c.translated
+    if what == 3:
+        return c.position
+    if what == 4:
+        return c.flushes
+    if what == 5:
+        return c.tlbs.misses
+    return c.tlbs.flushes

@@ -7,12 +7,30 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 ARENA = 64 << 20  # bytes of code a hart may hold; touched as needed
 PAGES = 4096  # guest pages with translations
 LINKS = 1 << 20
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
+
+
+STATISTICS = ("slow_steps", "resolved_jumps", "translated_instructions", "code_bytes", "code_flushes", "tlb_misses", "tlb_flushes")
+
+
+def template_library(progress: Callable[[str], None] | None = None) -> bytes:
+    """The packed template library, from the cache or compiled now (a few seconds)."""
+    from popek.lang import cache
+
+    def make() -> bytes:
+        from popek.engine.template.library import build
+
+        return build()
+
+    here = Path(__file__).resolve().parent
+    return cache.kept(cache.fingerprint("templates", here, here.parent / "tlb.py", here.parent.parent / "isa"), make, progress)
 
 
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
@@ -30,7 +48,7 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         ports.code_modified: pages.code_modified,
         ports.fence_i: pages.fence_i,
     }
-    functions = [run.run_hart, run.slow_step, run.link, run.resolve, pages.reset_hart, pages.device_wrote, start.sizes, start.open_library, start.initialise]
+    functions = [run.run_hart, run.slow_step, run.link, run.resolve, run.statistic, pages.reset_hart, pages.device_wrote, start.sizes, start.open_library, start.initialise]
     return functions, bound, substitute
 
 
@@ -89,3 +107,8 @@ class TemplateEngine:
         self.native.call("popek.engine.template.start.initialise", None, *[u64] * 12)(
             hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, pages.address, PAGES,
             links.address, LINKS)
+
+    def statistics(self, hart: int) -> dict[str, int]:
+        """The engine's counters of one hart."""
+        read = self.native.call("popek.engine.template.run.statistic", ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+        return {name: read(hart, i) for i, name in enumerate(STATISTICS)}
