@@ -6,6 +6,7 @@ Not here: what the unwrapped image is (abi/image).
 from __future__ import annotations
 
 import struct
+from types import ModuleType
 
 from popek.base.errors import BadImage
 
@@ -52,7 +53,7 @@ def _unwrap_once(data: memoryview, limit: int, name: str) -> memoryview | None:
     return _checked(plain, limit, name)
 
 
-def _unzstd(zstandard, data: memoryview, limit: int, name: str) -> bytes:
+def _unzstd(zstandard: ModuleType, data: memoryview, limit: int, name: str) -> bytes:
     try:
         with zstandard.ZstdDecompressor(max_window_size=1 << 30).stream_reader(data) as reader:
             plain = bytearray()

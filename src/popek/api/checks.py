@@ -11,9 +11,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from popek.base.errors import PopekError
+
+if TYPE_CHECKING:
+    from popek.api.machine import Machine
 
 ROOM = 3 << 30  # bytes that a first `popek run debian` may need
 MEMORY = 1 << 30
@@ -144,7 +147,7 @@ def _guest(engine: str, loops: int) -> Check:
         file.flush()
         began = time.monotonic()
 
-        def attend(machine) -> int:
+        def attend(machine: Machine) -> int:
             import select
 
             nonlocal began

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import signal
+from typing import TYPE_CHECKING
 
 from popek.api import actions
 from popek.api.errors import BadInput
@@ -14,6 +15,9 @@ from popek.faces import terminal
 from popek.faces.commands.boot import number
 from popek.faces.progress import Progress
 from popek.faces.pump import Signals, pump
+
+if TYPE_CHECKING:
+    from popek.api.session import Session
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -35,7 +39,7 @@ def main(chosen: argparse.Namespace) -> int:
     keys = terminal.TripleKey() if raw else terminal.PlainInput()
     with Signals((signal.SIGWINCH,)) as signals, terminal.RawMode(STDIN) if raw else contextlib.nullcontext():
 
-        def attend(session) -> int:
+        def attend(session: Session) -> int:
             def on_signal(number: int) -> bool:
                 if number != signal.SIGWINCH:
                     return False
