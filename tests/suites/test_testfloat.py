@@ -1,4 +1,4 @@
-"""Berkeley TestFloat, built elsewhere, level 1: every vector in every rounding mode. POPEK_TESTFLOAT names testfloat_gen.
+"""Berkeley TestFloat, built elsewhere, level 1: every vector, every rounding mode. POPEK_TESTFLOAT names testfloat_gen.
 
 Checked are softfloat compiled, the lowering for this host, and (every 499th vector) softfloat as plain Python.
 TestFloat must have been built for RISC-V's choices (SPECIALIZE_TYPE=RISCV of SoftFloat).
@@ -52,7 +52,8 @@ def test_vectors(operation: Operation, mode: str) -> None:
         check = library().function(CHECKS[operation, soft])
         wrong = check(ctypes.addressof(hart), start, start + len(lines), MODES[mode])
         first = lines[hart.scratch - start :].split(b"\n")[0] if wrong else b""
-        assert not wrong, f"{wrong} of {hart.instret} wrong {'in softfloat' if soft else 'on the host'}; first: {first!r}"
+        where = "in softfloat" if soft else "on the host"
+        assert not wrong, f"{wrong} of {hart.instret} wrong {where}; first: {first!r}"
     length = lines.index(b"\n") + 1
     assert hart.instret * length == len(lines) > 0
     check = plain[CHECKS[operation, True]]
