@@ -1,7 +1,8 @@
 """Is every sensitive instruction privileged? Popek and Goldberg's question, answered by running the definitions.
 
-"Formal requirements for virtualizable third generation architectures", CACM 17:7, 1974. Nothing is written down about an instruction here: each is executed in many configurations of the machine, and what it
-touched decides. A row keeps its witness, so that every verdict can be checked by hand.
+"Formal requirements for virtualizable third generation architectures", CACM 17:7, 1974. Nothing is written down about
+an instruction here: each is executed in many configurations of the machine, and what it touched decides. A row keeps
+its witness, so that every verdict can be checked by hand.
 
 control-sensitive     somewhere, without trapping, it changed the configuration of the machine
 behaviour-sensitive   in two configurations it gave a program two different results

@@ -37,8 +37,8 @@ class Assembly:
         length = 4 if word & 3 == 3 else 2
         for row in self._rows:
             encoding = row.encoding
-            if encoding.length == length and word & encoding.mask == encoding.match and not _reserved(row, word):
-                return row
+            if encoding.length == length and word & encoding.mask == encoding.match:
+                return None if _reserved(row, word) else row
         return None
 
     def disassemble(self, word: int, pc: int = 0) -> str:
@@ -65,7 +65,11 @@ class Assembly:
         problem = f"unknown instruction {mnemonic}"
         for row in self._by_mnemonic.get(mnemonic, ()):
             try:
-                return _encode(row, given, ordering, pc)
+                word = _encode(row, given, ordering, pc)
+                found = self.find(word)
+                if found is row or (found and isinstance(row, Op)):     # "csrrwi zero, ..." is the row of csrwi
+                    return word
+                problem = "these operands mean another instruction"
             except ValueError as error:
                 problem = str(error)
         raise ValueError(f"{text.strip()}: {problem}")
