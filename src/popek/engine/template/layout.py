@@ -199,6 +199,7 @@ class Cache:
     far_back: Array[u32, 512]
     far_target: Array[u64, 512]
     jumps_dirty: bool
+    epoch: u64  # counts the times that translations were forgotten
     translated: u64  # statistics
     slow_steps: u64
     resolves: u64

@@ -45,6 +45,7 @@ def fetch_regime(h: Hart) -> u64:
 @fn
 def clear_jumps(c: Cache) -> None:
     """Forget every jump target."""
+    c.epoch += 1
     if not c.jumps_dirty:
         return
     c.jumps_dirty = False

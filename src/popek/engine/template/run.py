@@ -12,10 +12,12 @@ from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
-from popek.isa.table import decode, execute
+from popek.isa.table import IDS, decode, execute
 from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, port, u32, u64, unlikely
 
+MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 SYSTEM = KINDS.index("system")
+PAGE = 4096
 LINK_ROOM = 512  # a run makes at most MAX_RUN links
 
 
@@ -123,10 +125,17 @@ def slow_step(h: Hart, site: u64) -> u64:
             word = memory.fetch(h, h.pc)
         d = c.decoded
         decode(word, d)
-        kind = d.flags
+        op = d.op
+        epoch = c.epoch
+        straight = d.flags != SYSTEM
         execute(h, d)
         h.instret += 1
-        at_poll_point = kind == SYSTEM
+        if straight and c.epoch == epoch and atomic_load(h.poll) == 0:
+            offset = h.pc - page.vpage
+            if offset < PAGE and page.entry[offset >> 1] != 0:
+                h.instret -= u64(page.seq[offset >> 1])
+                return c.executable + u64(page.entry[offset >> 1])
+        at_poll_point = op == MRET or op == SRET or op == WFI
     except Trap:
         trap(h)
         at_poll_point = True
