@@ -31,10 +31,10 @@ class Session:
         self.size = size
         self.control = Port(agent.CONTROL, self._control)
         by_name = {
-            agent.TTY: Port(agent.TTY, stdout, console=True),
+            agent.TTY: Port(agent.TTY, stdout, console=True, lost=self._finish),
             agent.STDIN: Port(agent.STDIN, lambda data: None),
-            agent.STDOUT: Port(agent.STDOUT, stdout),
-            agent.STDERR: Port(agent.STDERR, stderr),
+            agent.STDOUT: Port(agent.STDOUT, stdout, lost=self._finish),
+            agent.STDERR: Port(agent.STDERR, stderr, lost=self._finish),
             agent.CONTROL: self.control,
         }
         self.ports = [by_name[name] for name in agent.PORTS]
@@ -99,7 +99,7 @@ class Session:
         return self.status is None and self.failure is None
 
     def result(self) -> int:
-        """The command's exit status. Raises what ended it otherwise."""
+        """The command's exit status; raises what kept it from ending by itself."""
         if self.failure:
             raise self.failure
         if self.status is None:
