@@ -39,7 +39,8 @@ class Session:
         }
         self.ports = [by_name[name] for name in agent.PORTS]
         self.input = by_name[agent.TTY if tty else agent.STDIN]
-        self.lock = threading.Lock()  # between the pump and the machine's threads
+        # Between the pump and the machine's threads. The pump never holds it while it calls a port, which has a lock.
+        self.lock = threading.Lock()
         self.ready = False
         self.early = bytearray()  # input from before the guest was ready
         self.ended_early = False
@@ -64,17 +65,17 @@ class Session:
 
     def feed(self, data: bytes) -> None:
         with self.lock:
-            if self.ready:
-                self.input.feed(data)
-            else:
+            if not self.ready:
                 self.early += data
+                return
+        self.input.feed(data)
 
     def end_of_input(self) -> None:
         with self.lock:
-            if self.ready:
-                self._end_input()
-            else:
+            if not self.ready:
                 self.ended_early = True
+                return
+        self._end_input()
 
     def backlog(self) -> int:
         return self.input.backlog() if self.ready else len(self.early)
@@ -88,8 +89,10 @@ class Session:
     def resize(self, size: tuple[int, int]) -> None:
         with self.lock:
             self.size = size
-            if self.ready and self.machine:
-                self.machine.resize(*size)
+            if not self.ready:
+                return
+        if self.machine:
+            self.machine.resize(*size)
 
     # The end.
 
