@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from popek.lang import tree
+from popek.lang.front import read
+from popek.lang.functions import Function
 from popek.lang.ssa import Block
 from popek.lang.types import BOOL, IntType
 from popek.lang.values import UNLIKELY, Values, llvm_type
@@ -22,7 +24,7 @@ class Body(Values):
         """The instructions, label by label."""
         start = Block(self, "entry.0")
         start.sealed = True
-        self.env = {p.name: f"%{p.name}" for p in self.definition.parameters}
+        self.env = {p.name: f"%{p.name}" for p in self.definition.parameters}  # prefix is empty here
         self.lines.append("entry.0:")
         self.label = "entry.0"
         self.statements(self.definition.body)
@@ -38,7 +40,12 @@ class Body(Values):
 
     def leave(self, value: str | None) -> None:
         """Return from the function."""
-        if self.raising:
+        if self.returns:
+            result, after = self.returns[-1]
+            assert self.env is not None
+            self.env[result] = value
+            self.jump(after)
+        elif self.raising:
             self.set_outcome(value or "poison", "false")
         else:
             self.end("ret void" if value is None else f"ret {self.result} {value}")
@@ -58,6 +65,30 @@ class Body(Values):
         half = self.emit(f"insertvalue {self.result} poison, {self.plain} {self.read('outcome.value')}, 0")
         self.end(f"ret {self.result} {self.emit(f'insertvalue {self.result} {half}, i1 {raised}, 1')}")
 
+    def inlined(self, target: Function, arguments: list[str]) -> str:
+        """The body of another function, here; what it raises goes where this place's raises go."""
+        assert self.env is not None
+        before = self.env
+        outer = self.definition, self.prefix, self.loops
+        definition = read(target)
+        self.definition, self.prefix, self.loops = definition, self.fresh("f") + ":", []
+        self.types |= {self.prefix + name: type_ for name, type_ in definition.locals.items()}
+        result, after = self.hidden("result", definition.result), Block(self)
+        self.env = before | {self.prefix + p.name: a for p, a in zip(definition.parameters, arguments, strict=True)}
+        self.returns.append((result, after))
+        self.statements(definition.body)
+        if self.env is not None:
+            self.leave(None)
+        self.returns.pop()
+        self.definition, self.prefix, self.loops = outer
+        if after.edges:
+            self.begin(after)
+            value = "" if definition.result is None else self.read(result)
+            self.env = {name: self.env[name] for name in before}
+            return value
+        self.begin_dead(after, before)  # it always raises
+        return "" if definition.result is None else "poison"
+
     # -- statements --
 
     def statements(self, body: list[Any]) -> None:
@@ -70,7 +101,7 @@ class Body(Values):
         target = node.target
         if isinstance(target, tree.Local):
             value = self.value(node.value)
-            self.env[target.name] = value  # type: ignore[index]
+            self.env[self.prefix + target.name] = value  # type: ignore[index]
             return
         if isinstance(node.value, (tree.Const, tree.Local, tree.Null)):
             place = self.place(target)
@@ -104,7 +135,7 @@ class Body(Values):
     def do_While(self, node: tree.While) -> None:
         head, body, after = Block(self), Block(self), Block(self)
         self.jump(head)
-        self.begin_loop(head, node.assigned)
+        self.begin_loop(head, {self.prefix + n for n in node.assigned})
         self.branch(node.condition, body, after, "")
         self.begin(body)
         self.loops.append((head, after))
@@ -121,13 +152,13 @@ class Body(Values):
         self.env[counter] = start  # type: ignore[index]
         head, body, step, after = Block(self), Block(self), Block(self), Block(self)
         self.jump(head)
-        self.begin_loop(head, node.assigned | {counter})
+        self.begin_loop(head, {self.prefix + n for n in node.assigned} | {counter})
         now = self.read(counter)
         relation = ("s" if type_.signed else "u") + ("lt" if node.step > 0 else "gt")
         more = self.emit(f"icmp {relation} i{type_.bits} {now}, {stop}")
         self.fork(more, body, after, "")
         self.begin(body)
-        self.env[node.variable.name] = now  # type: ignore[index]
+        self.env[self.prefix + node.variable.name] = now  # type: ignore[index]
         self.loops.append((step, after))
         self.statements(node.body)
         self.loops.pop()
@@ -152,7 +183,7 @@ class Body(Values):
         if node.cause is not None:
             cause, tval = self.value(node.cause), self.value(node.tval)
             stores = [] if self.program.bare_traps else [("trap_cause", cause), ("trap_tval", tval)]
-            hart = self.read(node.hart.name)
+            hart = self.read(self.prefix + node.hart.name)
             for name, value in stores:
                 type_ = node.hart.type.fields[name]
                 field = tree.Field(type_, node.hart, name, node.hart.type.offset(name))

@@ -84,6 +84,7 @@ class Expressions:
         self.names: set[str] = set()  # names the function itself assigns
         self.types: dict[str, Any] = {}  # their types, as far as known
         self.tables: list[Table] = []
+        self.count_expressions = 0
         self.addressed: list[Function] = []
 
     def fail(self, node: Any, message: str, kind: type[SubsetError] = SubsetError) -> NoReturn:
@@ -152,6 +153,7 @@ class Expressions:
 
     def expression(self, node: ast.expr, expected: Any) -> Any:
         """Read an expression; `expected` is only a hint for literals."""
+        self.count_expressions += 1
         method = getattr(self, "read_" + type(node).__name__, None)
         if method is None:
             self.fail(node, f"{type(node).__name__} is not in the subset: {ast.unparse(node)}")

@@ -86,7 +86,7 @@ class Front(Calls):
             self.fail(self.node, f"may end without returning a {name_of(self.result)}")
         return tree.Definition(
             self.function, parameters, self.result, body, self.types, self.calls, self.raises, self.tables,
-            self.addressed,
+            self.addressed, self.count_expressions,
         )  # fmt: skip
 
     # -- statements --

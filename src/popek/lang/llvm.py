@@ -34,6 +34,7 @@ class Piece:
     text: str
     declares: dict[str, None] = field(default_factory=dict)
     tables: dict[int, tuple[str, Table]] = field(default_factory=dict)
+    named: list[Function] = field(default_factory=list)  # functions that the text refers to
     lowered: bool = False  # natively, by its own text
     lines: int = 0
 
@@ -57,32 +58,26 @@ class Program(Reach):
         pieces = self._pieces(exported)
         single = {f for f in pieces if f.export or f in exported}
         repeated = {f for f, p in pieces.items() if f not in single and self._is_small(f, p)}
-        groups: list[list[Function]] = [[]]
-        share = sum(p.lines for f, p in pieces.items() if f not in repeated) / parts
-        filled = 0
-        for function, piece in pieces.items():
-            if function in repeated:
-                continue
-            if filled >= share * len(groups) and len(groups) < parts:
-                groups.append([])
-            groups[-1].append(function)
-            filled += piece.lines
-        return [self._module(self._with_repeated(g, repeated), repeated, pieces) for g in groups]
+        groups: list[list[Function]] = [[] for _ in range(parts)]
+        filled = [0] * parts
+        for function in sorted(pieces.keys() - repeated, key=lambda f: (-pieces[f].lines, f.symbol)):
+            least = filled.index(min(filled))
+            groups[least].append(function)
+            filled[least] += pieces[function].lines
+        groups = [g for g in groups if g]
+        return [self._module(self._with_repeated(g, repeated, pieces), repeated, pieces) for g in groups]
 
     def _is_small(self, function: Function, piece: Piece) -> bool:
-        inline = function.inline or (self.inline_all and function not in self._stay)
+        inline = function.inline or self.inline_all
         return piece.lowered or inline or (piece.lines <= SMALL and not function.cold)
 
-    def _called(self, function: Function) -> list[Function]:
-        """Functions that this one's text names."""
-        named = [target for target, _ in self.edges[function]]
-        return named + [self.resolve(f, function) for f in self.definitions[function].addressed]
-
-    def _with_repeated(self, group: list[Function], repeated: set[Function]) -> list[Function]:
+    def _with_repeated(
+        self, group: list[Function], repeated: set[Function], pieces: dict[Function, Piece]
+    ) -> list[Function]:
         found = dict.fromkeys(group)
         queue = list(group)
         while queue:
-            for target in self._called(queue.pop()):
+            for target in pieces[queue.pop()].named:
                 if target in repeated and target not in found:
                     found[target] = None
                     queue.append(target)
@@ -100,7 +95,7 @@ class Program(Reach):
             out.append(piece.text.replace("%LINKAGE%", linkage, 1))
             declares.update(piece.declares)
             tables.update(piece.tables)
-            for target in self._called(function):
+            for target in piece.named:
                 if target not in here:
                     outside = "" if target in self.externals else "hidden "
                     declares[f"declare {outside}{self.declaration(target)} #0"] = None
@@ -109,10 +104,11 @@ class Program(Reach):
 
     def _pieces(self, exported: set[Function]) -> dict[Function, Piece]:
         names: dict[int, tuple[str, Table]] = {}
-        return {f: self._piece(f, f.export or f in exported, names) for f in reversed(self.definitions)}
+        needed = [f for f in reversed(self.definitions) if f not in self.inlined or f in self.standing or f in exported]
+        return {f: self._piece(f, f.export or f in exported, names) for f in needed}
 
     def _piece(self, function: Function, exported: bool, names: dict[int, tuple[str, Table]]) -> Piece:
-        inline = function.inline or (self.inline_all and function not in self._stay)
+        inline = function.inline or function in self.inlined
         group = "#1" if inline and not exported else "#2" if function.cold else "#0"
         symbol, linkage = function.symbol, "%LINKAGE%"
         piece = Piece("")
@@ -130,9 +126,8 @@ class Program(Reach):
         extended = "zeroext " if exported and self.result(function) in ("i1", "i8", "i16") else ""
         head = f'define {linkage} {extended}{self.result(function)} @"{symbol}"({parameters}) {group}'
         piece.text += f"{head} {{\n{text}\n}}\n"
-        for table in body.definition.tables:
-            if id(table) in names:
-                piece.tables[id(table)] = names[id(table)]
+        piece.tables = {key: names[key] for key in body.used_tables}
+        piece.named = list(body.named)
         return piece
 
 

@@ -11,7 +11,10 @@ from typing import Any
 from popek.lang import tree
 from popek.lang.front import read, signature
 from popek.lang.functions import Function, SubsetError
+from popek.lang.source import deep
 from popek.lang.values import llvm_type, outside_type
+
+SMALL = 60  # in expressions
 
 Links = Mapping[Function, Function]
 
@@ -42,7 +45,8 @@ class Reach:
         self._symbols: dict[str, Function] = {}
         self._reach()
         self._raising: set[Function] = self._effects()
-        self._stay = self._recursive() if inline_all else set()
+        self.standing = self._standing()
+        self.inlined = self._inlined()
 
     def resolve(self, target: Function, caller: Function | None = None) -> Function:
         """The function that a call of `target` (in `caller`) reaches."""
@@ -133,19 +137,71 @@ class Reach:
                 raise SubsetError(f"{bound.symbol} may raise Trap, but {port.symbol} is a port without raises=True")
         return raising
 
-    def _recursive(self) -> set[Function]:
-        """Functions that can reach themselves."""
+    # -- inlining --
+
+    def _standing(self) -> set[Function]:
+        """Functions that must exist by themselves: roots, exports, those whose address is taken."""
+        found = {self.resolve(f) for f in self.roots}
+        for function, definition in self.definitions.items():
+            found.update(self.resolve(f, function) for f in definition.addressed)
+            if function.export:
+                found.add(function)
+        return found
+
+    def _inlined(self) -> set[Function]:
+        """Functions that are written out at each call.
+
+        All that ask for it; of those that may raise also the small ones and those called once, because inlining
+        here makes a plain jump of a raise, while LLVM would go on testing flags in pairs.
+        """
+        sites: dict[Function, int] = {}
+        for edges in self.edges.values():
+            for target, _ in edges:
+                sites[target] = sites.get(target, 0) + 1
+        able = {f for f in self.definitions if not (f.cold or (f.native is not None and self.native))}
+        found = {f for f in able if f.inline or self.inline_all}
+        found -= self._recursive(found)
+        sizes: dict[Function, int] = {}  # with what is inlined into each; 0: being looked at
+
+        def visit(function: Function) -> None:
+            sizes[function] = 0
+            size, circle = self.definitions[function].size, False
+            for target, _ in self.edges[function]:
+                if target in self.definitions:
+                    if target not in sizes:
+                        visit(target)
+                    size += sizes[target] if target in found else 0
+                    circle = circle or sizes[target] == 0
+            sizes[function] = max(size, 1)
+            small = size <= SMALL or (sites.get(function) == 1 and function not in self.standing)
+            if function in able and function in self._raising and small and not circle:
+                found.add(function)
+
+        with deep():
+            for function in self.definitions:
+                if function not in sizes:
+                    visit(function)
+        return found
+
+    def _recursive(self, among: set[Function]) -> set[Function]:
+        """Functions that can reach themselves through `among`."""
+        state: dict[Function, int] = {}
         found: set[Function] = set()
-        for function in self.definitions:
-            seen: set[Function] = set()
-            queue = [function]
-            while queue:
-                for target, _ in self.edges.get(queue.pop(), ()):
-                    if target is function:
-                        found.add(function)
-                        queue.clear()
-                        break
-                    if target not in seen:
-                        seen.add(target)
-                        queue.append(target)
+
+        def visit(function: Function, path: list[Function]) -> None:
+            state[function] = 1
+            path.append(function)
+            for target, _ in self.edges[function]:
+                if target in among:
+                    if state.get(target) == 1:
+                        found.update(path[path.index(target) :])
+                    elif target not in state:
+                        visit(target, path)
+            path.pop()
+            state[function] = 2
+
+        with deep():
+            for function in among:
+                if function not in state:
+                    visit(function, [])
         return found

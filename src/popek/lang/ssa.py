@@ -138,6 +138,12 @@ class Writer:
             for name in env.keys() - other.keys():
                 env[name] = Lazy(block, name)
 
+    def begin_dead(self, block: Block, env: Env) -> None:
+        """Go on writing in a block that cannot be reached."""
+        block.sealed = True
+        self._open(block)
+        self.env = dict(env)
+
     def begin_loop(self, block: Block, assigned: set[str]) -> None:
         """Go on writing in a block that will get more edges, from code that may assign these names."""
         if not block.edges:

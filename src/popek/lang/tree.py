@@ -284,3 +284,4 @@ class Definition:
     raises: bool = False  # by itself, outside a try
     tables: list[Any] = field(default_factory=list)
     addressed: list[Any] = field(default_factory=list)  # functions whose address is taken
+    size: int = 0  # number of expressions in the source

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from popek.lang import tree
 from popek.lang.front import signature
-from popek.lang.functions import Table
+from popek.lang.functions import Function, Table
 from popek.lang.ssa import Block, Writer
 from popek.lang.types import BOOL, IntType
 
@@ -61,6 +61,10 @@ class Values(Writer):
         super().__init__()
         self.program, self.definition = program, definition
         self.declares, self.tables = declares, tables
+        self.named: dict[Function, None] = {}  # functions that the text refers to
+        self.used_tables: dict[int, None] = {}
+        self.prefix = ""  # of the locals' names, while inside an inlined function
+        self.returns: list[tuple[str, Block]] = []  # where inlined functions return to
         self.raising = program.raising(definition.function)
         self.result = program.result(definition.function)
         self.plain = llvm_type(definition.result)
@@ -135,6 +139,7 @@ class Values(Writer):
 
     def get_TableItem(self, node: tree.TableItem) -> str:
         name, _ = self.tables.setdefault(id(node.table), (f"@table.{len(self.tables)}", node.table))
+        self.used_tables[id(node.table)] = None
         index = self.widen(self.value(node.index), node.index.type)
         bits, count = node.type.bits, len(node.table.values)
         place = self.emit(f"getelementptr inbounds [{count} x i{bits}], ptr {name}, i64 0, i64 {index}")
@@ -149,7 +154,7 @@ class Values(Writer):
         return "null"
 
     def get_Local(self, node: tree.Local) -> str:
-        return self.read(node.name)
+        return self.read(self.prefix + node.name)
 
     def get_Unary(self, node: tree.Unary) -> str:
         a = self.value(node.a)
@@ -233,8 +238,12 @@ class Values(Writer):
 
     def get_Call(self, node: tree.Call) -> str:
         target = self.program.resolve(node.target, self.definition.function)
+        values = [self.value(a) for a in node.arguments]
+        if target in self.program.inlined:
+            return self.inlined(target, values)
+        self.named[target] = None
         type_name = llvm_type if target.kind == "fn" else outside_type
-        parts = [f"{type_name(a.type)} {self.value(a)}" for a in node.arguments]
+        parts = [f"{type_name(a.type)} {v}" for a, v in zip(node.arguments, values, strict=True)]
         result = self.program.result(target)
         text = f'call {result} @"{self.program.symbol(target)}"({", ".join(parts)})'
         if not self.program.raising(target):
@@ -249,6 +258,10 @@ class Values(Writer):
         self.fork(flag, self.handlers[-1], after, UNLIKELY)
         self.begin(after)
         return value
+
+    def inlined(self, target: Function, arguments: list[str]) -> str:
+        """The body of another function, here."""
+        raise NotImplementedError
 
     def intrinsic(self, name: str, result: str, parameters: str, arguments: str) -> str:
         self.declares[f"declare {result} @{name}({parameters})"] = None
@@ -358,6 +371,7 @@ class Values(Writer):
             place = self.value(variable) if getattr(variable, "pointer", False) else self.place(variable)
         elif hasattr(variable, "kind"):
             target = self.program.resolve(variable, self.definition.function)
+            self.named[target] = None
             place = f'@"{self.program.symbol(target)}"'
         else:
             place = self.value(variable)
