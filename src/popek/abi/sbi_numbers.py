@@ -1,0 +1,20 @@
+"""The numbers of the RISC-V SBI 3.0: extensions, errors, version. Names only."""
+
+OK = 0
+FAILED = (1 << 64) - 1
+NOT_SUPPORTED = (1 << 64) - 2
+INVALID_PARAM = (1 << 64) - 3
+DENIED = (1 << 64) - 4
+INVALID_ADDRESS = (1 << 64) - 5
+ALREADY_AVAILABLE = (1 << 64) - 6
+
+SPECIFICATION = 3 << 24        # 3.0
+
+LEGACY_PUTCHAR, LEGACY_GETCHAR, LEGACY_SHUTDOWN = 1, 2, 8
+BASE = 0x10
+TIME = 0x54494D45
+IPI = 0x735049
+RFENCE = 0x52464E43
+HSM = 0x48534D
+SRST = 0x53525354
+DBCN = 0x4442434E

@@ -1,0 +1,150 @@
+"""The running part of a machine in native code, handled by address: what api/machine needs of a core, on compiled code.
+
+Knows names of exported functions and nothing of layouts, so that a start from the cache imports neither isa nor vmm.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from popek.api import native
+
+if TYPE_CHECKING:
+    from popek.lang.objects import Library
+
+NORESERVE = 0x4000  # MAP_NORESERVE, which mmap names from Python 3.13 on
+_u64, _u32 = ctypes.c_uint64, ctypes.c_uint32
+_HALTED = 4
+
+
+class Block:
+    """Zeroed host memory, touched as needed."""
+
+    def __init__(self, size: int) -> None:
+        self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+        anchor = ctypes.c_char.from_buffer(self.map)
+        self.address = ctypes.addressof(anchor)
+        del anchor
+        self.view = memoryview(self.map)
+
+    def free(self) -> None:
+        """Give it back, unless somebody still looks at it."""
+        try:
+            self.view.release()
+            self.map.close()
+        except BufferError:
+            pass
+
+
+class NativeCore:
+    """Harts, devices in native code and the monitor, compiled together with one engine."""
+
+    threads_needed = True
+
+    def __init__(
+        self, engine: str, harts: int, monitor: bool, ram: Block, ram_base: int, answer: Callable[[int], int],
+        progress: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.harts = harts
+        self._library: Library = native.image(engine, progress).link()
+        self._functions: dict[str, Any] = {}
+        self._answer = ctypes.CFUNCTYPE(_u64, _u64)(answer)
+        self._guest = Block(self._call("guest_size", _u64)())
+        self._here = self._guest.address
+        size = len(ram.map)
+        self._code_map = Block(size >> 12) if engine == "template" else None
+        self._call("prepare", None, _u64, _u32, _u32, _u64, _u64, _u64, _u64, _u64)(
+            self._here, harts, int(monitor), ram.address, ram_base, size,
+            self._code_map.address if self._code_map else 0, ctypes.cast(self._answer, ctypes.c_void_p).value)  # fmt: skip
+        hart = self._call("hart_address", _u64, _u64, _u64)
+        self._hart = [hart(self._here, i) for i in range(harts)]
+        self._keep: list[Any] = []
+        if engine == "template":
+            self._attach_template(progress)
+            self._run = self._library.call("popek.engine.template.run.run_hart", None, _u64)
+            self._wrote = self._library.call("popek.engine.template.pages.device_wrote", None, _u64, _u64, _u64)
+        else:
+            self._attach_step()
+            self._run = self._library.call("popek.engine.step.run_hart", None, _u64)
+            self._wrote = None
+        for name, result, arguments in (
+            ("run_timers", None, (_u64,)), ("take_output", _u64, (_u64, _u64, _u64)), ("outcome", _u64, (_u64,)),
+            ("give_input", _u64, (_u64, _u64, _u64)), ("set_source", None, (_u64, _u64, _u32)),
+            ("stop", None, (_u64, _u32)), ("close_output", None, (_u64,)),
+        ):  # fmt: skip
+            self._functions[name] = self._call(name, result, *arguments)
+
+    def _call(self, name: str, result: Any, *arguments: Any) -> Any:
+        return self._library.call(f"popek.api.guest.{name}", result, *arguments)
+
+    def _attach_step(self) -> None:
+        size = self._library.call("popek.engine.step.step_size", _u64)()
+        attach = self._library.call("popek.engine.step.attach", None, _u64, _u64)
+        for hart in self._hart:
+            self._keep.append(Block(size))
+            attach(hart, self._keep[-1].address)
+
+    def _attach_template(self, progress: Callable[[str], None] | None) -> None:
+        from popek.engine.template.setup import TemplateEngine
+
+        engine = TemplateEngine(self._library, native.templates(progress))
+        self._keep.append(engine)
+        for i, hart in enumerate(self._hart):
+            engine.attach(hart, i, self.harts)
+
+    def start_at(self, i: int, pc: int, a1: int, a2: int) -> None:
+        """Hart `i` runs from `pc` once its thread does."""
+        self._call("start_at", None, _u64, _u64, _u64, _u64, _u64)(self._here, i, pc, a1, a2)
+
+    def run_hart(self, i: int) -> None:
+        """A hart's thread."""
+        self._run(self._hart[i])
+
+    def run_timers(self) -> None:
+        """The timer thread."""
+        self._functions["run_timers"](self._here)
+
+    def stop(self) -> None:
+        """End the machine from outside. Any thread."""
+        self._functions["stop"](self._here, _HALTED)
+
+    def outcome(self) -> tuple[int, int]:
+        """How it ended (0: it runs), and the code of a failure."""
+        both = self._functions["outcome"](self._here)
+        return both & 0xFF, both >> 8
+
+    def take_output(self, place: int, size: int) -> int:
+        """Wait for output; bytes, 0 when there is room for input again, -1 at the end."""
+        n: int = self._functions["take_output"](self._here, place, size)
+        return n if n >> 63 == 0 else -1
+
+    def give_input(self, data: bytes) -> int:
+        """Offer input; how many bytes were taken."""
+        held = ctypes.create_string_buffer(data, len(data))
+        return int(self._functions["give_input"](self._here, ctypes.addressof(held), len(data)))
+
+    def close_output(self) -> None:
+        """Output ends once it is taken. Any thread."""
+        self._functions["close_output"](self._here)
+
+    def set_source(self, source: int, level: int) -> None:
+        """Drive an interrupt source. Any thread."""
+        self._functions["set_source"](self._here, source, level)
+
+    def wrote(self, paddr: int, n: int) -> None:
+        """A device wrote to RAM."""
+        if self._wrote is not None:
+            self._wrote(self._hart[0], paddr, n)
+
+    def counters(self) -> list[tuple[int, list[int]]]:
+        """Of each hart: instructions retired, stops by cause."""
+        stops = self._call("stops", _u64, _u64, _u64, _u64)
+        retired = self._call("retired", _u64, _u64, _u64)
+        return [(retired(self._here, i), [stops(self._here, i, c) for c in range(40)]) for i in range(self.harts)]
+
+    def free(self) -> None:
+        """After all threads have ended."""
+        self._guest.free()

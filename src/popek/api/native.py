@@ -1,0 +1,136 @@
+"""Which functions of the monitor, the devices and an engine become one piece of native code, and how their ports connect.
+
+The only place that binds the typed subset's ports. Compiled once; a start from the cache imports none of it.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from popek.lang import cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from popek.lang.objects import Image
+
+_ROOMS = ("base", "lang", "isa", "engine", "abi", "devices", "vmm", "hosted")
+
+
+def key(engine: str) -> str:
+    """Names a build: it changes with any source that may end up in it."""
+    here = Path(__file__).parent
+    sources = [here / "native.py", here / "guest.py"]
+    for room in _ROOMS:
+        sources += sorted((here.parent / room).rglob("*.py"))
+    return cache.fingerprint(engine, *sources)
+
+
+def connections() -> dict[Any, Any]:
+    """Port -> function, for everything but the engine's own and the host's."""
+    from popek.abi import sbi_port
+    from popek.devices import builtin, irq, rtc, syscon, uart
+    from popek.isa import ports
+    from popek.vmm import allocator, console, dispatcher, port, services, timers
+
+    bound: dict[Any, Any] = {
+        ports.mmio_read: dispatcher.mmio_read,
+        ports.mmio_write: dispatcher.mmio_write,
+        ports.read_time: timers.read_time,
+        ports.timer_changed: timers.timer_changed,
+        ports.wait_for_interrupt: allocator.wait_for_interrupt,
+        port.device_read: builtin.device_read,
+        port.device_write: builtin.device_write,
+        port.devices_tick: builtin.devices_tick,
+        port.input_arrived: builtin.input_arrived,
+        irq.drive: allocator.drive,
+        irq.lines: allocator.lines,
+        irq.relax: port.give_way,
+        irq.read_time: timers.read_time,
+        irq.set_time: timers.set_time,
+        irq.machine_deadline: timers.machine_deadline,
+        irq.set_machine_deadline: timers.set_machine_deadline,
+        uart.put: console.put,
+        uart.output_room: console.output_room,
+        uart.input_ready: console.input_ready,
+        uart.get: console.get,
+        rtc.wall_clock: timers.wall_clock,
+        rtc.watch: timers.watched_by_device,
+        syscon.finished: allocator.finished,
+        builtin.guest_time: timers.timer_thread_time,
+    }
+    for name in vars(sbi_port):
+        if hasattr(services, name) and getattr(getattr(sbi_port, name), "kind", "") == "port":
+            bound[getattr(sbi_port, name)] = getattr(services, name)
+    return bound
+
+
+def host_connections() -> dict[Any, Any]:
+    """The hosted monitor's operations."""
+    from popek.hosted import port as hosted
+    from popek.vmm import port
+
+    return {getattr(port, name): getattr(hosted, name)
+            for name in ("monotonic", "realtime", "sleep", "wake", "give_way", "host_device")}
+
+
+def exports() -> list[Any]:
+    """What Python calls."""
+    from popek.api import guest
+
+    return [guest.guest_size, guest.prepare, guest.start_at, guest.hart_address, guest.run_timers, guest.stop,
+            guest.outcome, guest.take_output, guest.give_input, guest.close_output, guest.set_source, guest.stops,
+            guest.retired]
+
+
+def step_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
+    """Functions, ports and substitutes of the step engine."""
+    from popek.engine import step, tlb
+    from popek.isa import memory, ports
+    from popek.vmm import dispatcher
+
+    bound = {
+        ports.tlb_flush: step.tlb_flush, ports.tlb_regime_changed: step.regime_changed,
+        ports.pmp_changed: step.pmp_changed, ports.code_modified: step.code_modified, ports.fence_i: step.fence_i,
+        step.poll: dispatcher.poll, step.trap: dispatcher.trap,
+    }
+    substitute: dict[Any, Any] = {getattr(memory, f"{what}_u{n}"): getattr(tlb, f"{what}_u{n}")
+                                  for what in ("load", "store") for n in (8, 16, 32, 64)}
+    substitute[memory.atomic_address] = tlb.atomic_address
+    return [step.run_hart, step.step_size, step.attach], bound, substitute
+
+
+def template_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
+    """Functions, ports and substitutes of the template engine."""
+    from popek.engine.template import run, setup
+    from popek.vmm import dispatcher
+
+    functions, bound, substitute = setup.build_parts()
+    return functions, {**bound, run.poll: dispatcher.poll, run.trap: dispatcher.trap}, substitute
+
+
+def text(engine: str) -> str:
+    """The whole as LLVM IR."""
+    from popek.lang.llvm import emit
+
+    functions, bound, substitute = {"step": step_parts, "template": template_parts}[engine]()
+    return emit([*exports(), *functions], ports={**connections(), **host_connections(), **bound},
+                substitute=substitute, exports=[*exports(), *functions])
+
+
+def image(engine: str, progress: Callable[[str], None] | None = None) -> Image:
+    """The native code, from the cache if it is there."""
+    from popek.lang import objects
+
+    return objects.cached(key(engine), lambda: objects.build(text(engine)), progress)
+
+
+def templates(progress: Callable[[str], None] | None = None) -> bytes:
+    """The template engine's library, from the cache if it is there."""
+
+    def make() -> bytes:
+        from popek.engine.template import library
+
+        return library.build()
+
+    return cache.kept(key("templates"), make, progress)

@@ -1,0 +1,292 @@
+"""Interrupt controllers: the PLIC, and the ACLINT/CLINT's software interrupts and timers.
+
+RISC-V PLIC Specification 1.0; RISC-V ACLINT Specification. The timers themselves are the monitor's. In the typed
+subset; any thread may raise a line.
+"""
+from __future__ import annotations
+
+from popek.isa.hart import MEIP, MSIP, SEIP, Hart
+from popek.lang import (
+    Array,
+    Opaque,
+    Ptr,
+    Trap,
+    atomic_cas,
+    atomic_load,
+    atomic_store,
+    cast,
+    ctz,
+    fn,
+    port,
+    struct,
+    u8,
+    u32,
+    u64,
+)
+
+SOURCES = 96                   # 0 is none
+WORDS = SOURCES // 32
+CONTEXTS = 16                  # two a hart: machine, supervisor
+PRIORITIES = 7
+PRIORITY, PENDING, ENABLE, ENABLE_END, CONTEXT = 0, 0x1000, 0x2000, 0x1F_2000, 0x20_0000
+
+MSIP_END, MTIMECMP, MTIMECMP_END, MTIME = 0x4000, 0x4000, 0xBFF8, 0xBFF8
+
+
+@port
+def drive(owner: Opaque, i: u64, lines: u64, level: u32) -> None:
+    """Raise or lower lines of hart `i`'s mip."""
+    ...
+
+
+@port
+def lines(owner: Opaque, i: u64) -> u64:
+    """Hart `i`'s mip."""
+    ...
+
+
+@port
+def relax() -> None:
+    """A lock is taken: let others run."""
+    ...
+
+
+@port
+def read_time(h: Hart) -> u64:
+    """mtime"""
+    ...
+
+
+@port
+def set_time(h: Hart, value: u64) -> None:
+    """Write mtime."""
+    ...
+
+
+@port
+def machine_deadline(h: Hart, i: u64) -> u64:
+    """mtimecmp of hart `i`"""
+    ...
+
+
+@port
+def set_machine_deadline(h: Hart, i: u64, value: u64) -> None:
+    """Write mtimecmp of hart `i`."""
+    ...
+
+
+@struct
+class Context:
+    """One target of interrupts: a hart in one mode."""
+
+    enable: Array[u32, WORDS]
+    threshold: u32
+    up: u32                    # the line as last driven
+
+
+@struct
+class Plic:
+    """The platform-level interrupt controller."""
+
+    lock: u32
+    contexts: u32
+    owner: Ptr[Opaque]         # what `drive` wants
+    priority: Array[u8, SOURCES]
+    level: Array[u32, WORDS]   # the sources' lines
+    pending: Array[u32, WORDS]
+    claimed: Array[u32, WORDS]
+    context: Array[Context, CONTEXTS]
+
+
+@fn
+def lock(p: Plic) -> None:
+    """Registers change as one."""
+    while not atomic_cas(p.lock, 0, 1):
+        relax()
+
+
+@fn
+def best(p: Plic, c: Context) -> u64:
+    """The pending, enabled source of highest priority (lowest number among equals) above the threshold; 0: none."""
+    found: u64 = 0
+    above = c.threshold
+    for w in range(WORDS):
+        bits = p.pending[w] & c.enable[w]
+        while bits != 0:
+            source = w * 32 + u64(ctz(bits))
+            bits = bits & (bits - 1)
+            if u32(p.priority[source]) > above:
+                above = u32(p.priority[source])
+                found = source
+    return found
+
+
+@fn
+def update(p: Plic) -> None:
+    """Drive the harts' lines as the registers say. The lock is held."""
+    for i in range(p.contexts):
+        c = p.context[i]
+        up: u32 = 0
+        if best(p, c) != 0:
+            up = 1
+        if up != c.up:
+            c.up = up
+            line: u64 = MEIP
+            if i & 1 != 0:
+                line = SEIP
+            drive(cast(Opaque, p.owner), i >> 1, line, up)
+
+
+@fn
+def gateway(p: Plic) -> None:
+    """A level that is up and not being served becomes pending. The lock is held."""
+    for w in range(WORDS):
+        p.pending[w] = p.pending[w] | p.level[w] & ~p.claimed[w]
+    update(p)
+
+
+@fn
+def set_level(p: Plic, source: u64, level: u32) -> None:
+    """A source's line. Any thread."""
+    if source == 0 or source >= SOURCES:
+        return
+    bit = u32(1) << (source & 31)
+    if (atomic_load(p.level[source >> 5]) & bit != 0) == (level != 0):
+        return
+    lock(p)
+    if level != 0:
+        p.level[source >> 5] = p.level[source >> 5] | bit
+        gateway(p)
+    else:
+        # the gateway has passed the request on: it stays pending until somebody claims it, as the specification has it,
+        # but a level that went away before that is not worth an interrupt
+        p.level[source >> 5] = p.level[source >> 5] & ~bit
+        p.pending[source >> 5] = p.pending[source >> 5] & ~bit
+        update(p)
+    atomic_store(p.lock, 0)
+
+
+@fn
+def claim(p: Plic, c: Context) -> u32:
+    """Take the best source."""
+    source = best(p, c)
+    if source != 0:
+        bit = u32(1) << (source & 31)
+        p.pending[source >> 5] = p.pending[source >> 5] & ~bit
+        p.claimed[source >> 5] = p.claimed[source >> 5] | bit
+        update(p)
+    return u32(source)
+
+
+@fn
+def complete(p: Plic, c: Context, source: u64) -> None:
+    """The source was served; of one that is not enabled here nothing is known."""
+    if source == 0 or source >= SOURCES:
+        return
+    bit = u32(1) << (source & 31)
+    if c.enable[source >> 5] & bit != 0:
+        p.claimed[source >> 5] = p.claimed[source >> 5] & ~bit
+        gateway(p)
+
+
+@fn
+def plic_read(p: Plic, offset: u64) -> u32:
+    """Read a 32-bit register."""
+    if offset < PENDING:
+        return u32(p.priority[offset >> 2]) if offset >> 2 < SOURCES else 0
+    if offset < ENABLE:
+        word = offset - PENDING >> 2
+        return atomic_load(p.pending[word]) if word < WORDS else 0
+    if offset < ENABLE_END:
+        i, word = offset - ENABLE >> 7, offset >> 2 & 31
+        return p.context[i].enable[word] if i < u64(p.contexts) and word < WORDS else 0
+    if offset < CONTEXT:
+        return 0
+    i = offset - CONTEXT >> 12
+    if i >= u64(p.contexts):
+        return 0
+    if offset & 0xFFF == 0:
+        return p.context[i].threshold
+    if offset & 0xFFF != 4:
+        return 0
+    lock(p)
+    source = claim(p, p.context[i])
+    atomic_store(p.lock, 0)
+    return source
+
+
+@fn
+def plic_write(p: Plic, offset: u64, value: u32) -> None:
+    """Write a 32-bit register."""
+    lock(p)
+    if offset < PENDING:
+        if offset >> 2 < SOURCES and offset >> 2 != 0:
+            p.priority[offset >> 2] = u8(value & PRIORITIES)
+            update(p)
+    elif offset >= ENABLE and offset < ENABLE_END:
+        i, word = offset - ENABLE >> 7, offset >> 2 & 31
+        if i < u64(p.contexts) and word < WORDS:
+            p.context[i].enable[word] = value & (~1 if word == 0 else ~0)
+            update(p)
+    elif offset >= CONTEXT:
+        i = offset - CONTEXT >> 12
+        if i < u64(p.contexts):
+            if offset & 0xFFF == 0:
+                p.context[i].threshold = value & PRIORITIES
+                update(p)
+            elif offset & 0xFFF == 4:
+                complete(p, p.context[i], u64(value))
+    atomic_store(p.lock, 0)
+
+
+@fn
+def clint_read(h: Hart, p: Plic, offset: u64, size: u32) -> u64:
+    """Read msip, mtimecmp or mtime; the latter two also by halves."""
+    i = offset >> 2
+    if offset < MSIP_END:
+        if i >= u64(p.contexts) // 2:
+            return 0
+        return u64(lines(cast(Opaque, p.owner), i) & MSIP != 0)
+    whole: u64 = 0
+    if offset & ~7 == MTIME:
+        whole = read_time(h)
+    elif offset >= MTIMECMP_END:
+        raise Trap(0, offset)
+    elif offset - MTIMECMP >> 3 < u64(p.contexts) // 2:
+        whole = machine_deadline(h, offset - MTIMECMP >> 3)
+    return part(whole, offset, size)
+
+
+@fn
+def part(whole: u64, offset: u64, size: u32) -> u64:
+    """The accessed bytes of a 64-bit register."""
+    value = whole >> (offset & 7) * 8
+    if size == 8:
+        return value
+    return value & ((u64(1) << u64(size) * 8) - 1)
+
+
+@fn
+def merged(whole: u64, offset: u64, size: u32, value: u64) -> u64:
+    """A 64-bit register after a write of some of its bytes."""
+    if size == 8:
+        return value
+    mask = (u64(1) << u64(size) * 8) - 1 << (offset & 7) * 8
+    return whole & ~mask | value << (offset & 7) * 8 & mask
+
+
+@fn
+def clint_write(h: Hart, p: Plic, offset: u64, size: u32, value: u64) -> None:
+    """Write msip, mtimecmp or mtime."""
+    i = offset >> 2
+    harts = u64(p.contexts) // 2
+    if offset < MSIP_END:
+        if i < harts:
+            drive(cast(Opaque, p.owner), i, MSIP, u32(value) & 1)
+    elif offset & ~7 == MTIME:
+        set_time(h, merged(read_time(h), offset, size, value))
+    elif offset >= MTIMECMP_END:
+        raise Trap(0, offset)
+    elif offset - MTIMECMP >> 3 < harts:
+        i = offset - MTIMECMP >> 3
+        set_machine_deadline(h, i, merged(machine_deadline(h, i), offset, size, value))

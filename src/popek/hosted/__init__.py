@@ -1,0 +1,1 @@
+"""Type II: the monitor as a program of a host operating system."""
