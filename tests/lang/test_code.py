@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -429,6 +430,60 @@ def odd_names(raised: u64, entry: u64) -> u64:
 
 def test_names_do_not_collide_with_our_own() -> None:
     assert native(odd_names)(3, 5) == odd_names(3, 5) == 31
+
+
+@fn
+def matches(h: State, a: u64) -> u64:
+    total: u64 = 0
+    for i in range(12):
+        match (a + i) & 15:
+            case 0 | 3 | 15:
+                total += 1
+            case codes.five:
+                total *= 3
+                continue
+            case 7:
+                if a & 64 != 0:
+                    break
+                raise_if_odd(h, i)
+            case 9:
+                return total
+            case _:
+                total ^= i
+        match i32(total) - 2:
+            case -1:
+                total += 100
+            case -2:
+                pass
+    return total
+
+
+@fn
+def raise_if_odd(h: State, i: u64) -> None:
+    if i & 1 != 0:
+        raise Trap(3, i)
+
+
+@fn
+def all_cases_return(h: State, a: u64) -> u64:
+    try:
+        match a & 3:
+            case 1:
+                return matches(h, a)
+            case 2:
+                return 5
+            case _:
+                return matches(h, a + 1)
+    except Trap:
+        return h.trap_tval
+
+
+codes = SimpleNamespace(five=5)
+
+
+def test_match() -> None:
+    for a in range(150):
+        both(all_cases_return, a)
 
 
 @extern("popek_test_narrow")

@@ -142,6 +142,9 @@ REFUSED = [
     ("a: u64", "bool", "return a", "wanted"),
     ("a: bool", "bool", "return a < a", "< on bool"),
     ("a: u64", "u64", "return a % 0 if 8 % u64(0) == 1 else a", "division by zero"),
+    ("a: u64", "u64", "match a:\n        case 1:\n            return 1", "may end"),
+    ("a: u64", "None", "match a:\n        case x:\n            pass", "as patterns"),
+    ("a: u64", "None", "match a:\n        case 1 if a == 1:\n            pass", "not in the subset"),
     ("h: State", "u64", "return cast(State, h.pc)[3]", "cannot be indexed"),
 ]
 

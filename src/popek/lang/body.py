@@ -132,6 +132,23 @@ class Body(Values):
             self.jump(after)
         self.begin(after)
 
+    def do_Match(self, node: tree.Match) -> None:
+        subject, type_ = self.value(node.subject), llvm_type(node.subject.type)
+        blocks, default, after = [Block(self) for _ in node.cases], Block(self), Block(self)
+        env, targets = self.env, []
+        assert env is not None
+        for block, (values, _) in zip(blocks, node.cases, strict=True):
+            targets += [f"{type_} {v}, label %{block.label}" for v in values]
+            if values:
+                block.edges.append((self.label, env))
+        default.edges.append((self.label, env))
+        self.end(f"switch {type_} {subject}, label %{default.label} [ {' '.join(targets)} ]")
+        for block, body in [*zip(blocks, (body for _, body in node.cases), strict=True), (default, node.otherwise)]:
+            self.begin(block)
+            self.statements(body)
+            self.jump(after)
+        self.begin(after)
+
     def do_While(self, node: tree.While) -> None:
         head, body, after = Block(self), Block(self), Block(self)
         self.jump(head)

@@ -196,6 +196,35 @@ class Front(Calls):
         condition, expected = _hint(condition)
         return tree.If(condition, self.block(node.body), self.block(node.orelse), expected)
 
+    def do_Match(self, node: ast.Match) -> Any:
+        subject = self.typed(node.subject)
+        if not isinstance(subject.type, IntType):
+            self.fail(node, "match needs a number")
+        cases: list[tuple[list[int], list[Any]]] = []
+        otherwise: list[Any] = []
+        seen: set[int] = set()
+        for case in node.cases:
+            if case.guard is not None:
+                self.fail(case.pattern, "case ... if is not in the subset")
+            if isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None and case.pattern.name is None:
+                otherwise = self.block(case.body)
+                break
+            values = [v for v in self.pattern(case.pattern, subject.type) if v not in seen]
+            seen.update(values)
+            cases.append((values, self.block(case.body)))
+        return tree.Match(subject, cases, otherwise)
+
+    def pattern(self, node: ast.pattern, type_: IntType) -> list[int]:
+        """The numbers that a pattern stands for."""
+        if isinstance(node, ast.MatchOr):
+            return [v for part in node.patterns for v in self.pattern(part, type_)]
+        if not isinstance(node, ast.MatchValue):
+            self.fail(node, "only numbers, names with a dot, `|` and `_` as patterns")
+        found = self.value(node.value, type_)
+        if not isinstance(found, tree.Const):
+            self.fail(node, "a pattern must be a known number")
+        return [found.value]
+
     def do_While(self, node: ast.While) -> Any:
         if node.orelse:
             self.fail(node, "while ... else is not in the subset")
@@ -297,6 +326,8 @@ def ends(body: list[Any]) -> bool:
                 return True
             case tree.Try() if ends(statement.body) and ends(statement.handler):
                 return True
+            case tree.Match() if ends(statement.otherwise) and all(ends(body) for _, body in statement.cases):
+                return True
             case tree.While(condition=tree.Const()) if not _breaks(statement.body):
                 return True
     return False
@@ -311,6 +342,8 @@ def _breaks(body: list[Any]) -> bool:
             case tree.If() if _breaks(statement.then) or _breaks(statement.otherwise):
                 return True
             case tree.Try() if _breaks(statement.body) or _breaks(statement.handler):
+                return True
+            case tree.Match() if _breaks(statement.otherwise) or any(_breaks(body) for _, body in statement.cases):
                 return True
     return False
 

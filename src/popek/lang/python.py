@@ -84,6 +84,24 @@ class Python:
             self.put(pad, "else:")
             self.block(rest, pad + " ")
 
+    def do_Match(self, node: tree.Match, pad: str) -> None:
+        number = {v: i for i, (values, _) in enumerate(node.cases) for v in values}
+        self._count += 1
+        name = f"w{self._count}"
+        self.put(pad, f"{name} = {self.refer('cases', number)}.get({self.exact(node.subject)}, {len(node.cases)})")
+        self.select(name, [*(body for _, body in node.cases), node.otherwise], 0, pad)
+
+    def select(self, name: str, bodies: list[Any], first: int, pad: str) -> None:
+        """Find the case of that number by halving."""
+        if len(bodies) == 1:
+            self.block(bodies[0], pad)
+            return
+        half = len(bodies) // 2
+        self.put(pad, f"if {name} < {first + half}:")
+        self.select(name, bodies[:half], first, pad + " ")
+        self.put(pad, "else:")
+        self.select(name, bodies[half:], first + half, pad + " ")
+
     def do_While(self, node: tree.While, pad: str) -> None:
         self.put(pad, f"while {self.exact(node.condition)}:")
         self.block(node.body, pad + " ")

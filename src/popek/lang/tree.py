@@ -217,6 +217,15 @@ class If:
 
 
 @dataclass(slots=True)
+class Match:
+    """match subject: each case with the numbers that select it; `otherwise` for all other numbers."""
+
+    subject: Any
+    cases: list[tuple[list[int], list[Any]]]
+    otherwise: list[Any]
+
+
+@dataclass(slots=True)
 class While:
     """`assigned`: names that the loop may assign."""
 
