@@ -27,6 +27,22 @@ class Ended(NamedTuple):
     statistics: dict
 
 
+def summary(statistics: dict) -> dict:
+    """What all harts did together: instructions, stops by cause, and the share of instructions that nobody disturbed."""
+    stops: dict[str, int] = {}
+    for hart in statistics["harts"]:
+        for cause, count in hart["stops"].items():
+            stops[cause] = stops.get(cause, 0) + count
+    retired = sum(hart["instructions"] for hart in statistics["harts"])
+    return {
+        "engine": statistics["engine"],
+        "instructions": retired,
+        "undisturbed": max(1 - sum(stops.values()) / retired, 0.0) if retired else 0.0,
+        "stops": dict(sorted(stops.items(), key=lambda row: -row[1])),
+        "harts": statistics["harts"],
+    }
+
+
 class ImageState(NamedTuple):
     """An image this Popek knows."""
 
@@ -61,7 +77,7 @@ def boot(
             machine.start()
             signal = attend(machine)
             outcome = machine.wait()
-            statistics = machine.stats()
+            statistics = summary(machine.stats())
         if signal:
             return Ended("stopped", 128 + signal if signal > 0 else 0, statistics)
         if outcome.kind == "reset" and reboot:

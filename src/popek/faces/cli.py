@@ -59,6 +59,9 @@ def _standard_files() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, flags)
+    sys.stdin = sys.stdin or open(0)
+    sys.stdout = sys.stdout or open(1, "w")
+    sys.stderr = sys.stderr or open(2, "w")
 
 
 def _explain(error: Exception) -> int:

@@ -6,12 +6,16 @@ import argparse
 import contextlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from popek.api import actions
 from popek.api.errors import BadInput
 from popek.api.spec import Disk, Spec, parse_size
 from popek.faces import terminal
 from popek.faces.pump import Signals, pump
+
+if TYPE_CHECKING:
+    from popek.api.machine import Machine
 
 STDIN, STDOUT = 0, 1
 
@@ -26,7 +30,7 @@ def main(chosen: argparse.Namespace) -> int:
         keys = terminal.QemuKeys() if raw else terminal.PlainInput()
         ended = actions.boot(
             spec,
-            lambda guest: pump(guest, source, keys, signals, say=_say),
+            lambda machine: pump(Serial(machine), source, keys, signals, say=_say),
             output=STDOUT,
             reboot=not chosen.no_reboot,
             dtb_out=chosen.dtb_out,
@@ -34,6 +38,19 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.stats or chosen.json:
         _print_statistics(ended.statistics, chosen.json)
     return ended.status
+
+
+class Serial:
+    """A machine whose input is its serial line, as the pump wants it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.done = machine.done
+        self.feed = machine.serial_input
+        self.backlog = machine.serial_backlog
+        self.stop = machine.stop
+
+    def end_of_input(self) -> None:
+        """A serial line has no end: the guest just hears no more."""
 
 
 def specification(chosen: argparse.Namespace) -> Spec:
@@ -85,12 +102,9 @@ def _print_statistics(statistics: dict, as_json: bool) -> None:
 
         print(json.dumps(statistics), file=sys.stderr)
         return
-    for name, value in statistics.items():
-        if isinstance(value, dict):
-            print(f"{name}:", file=sys.stderr)
-            for cause, count in sorted(value.items(), key=lambda row: -row[1]):
-                print(f"  {cause:40} {count:>16,}", file=sys.stderr)
-        elif isinstance(value, float):
-            print(f"{name:42} {value:>16.4f}", file=sys.stderr)
-        else:
-            print(f"{name:42} {value:>16,}", file=sys.stderr)
+    rows = [(f"stopped for {cause}", f"{count:,}") for cause, count in statistics["stops"].items()]
+    rows.insert(0, ("engine", statistics["engine"]))
+    rows.insert(1, ("instructions retired", f"{statistics['instructions']:,}"))
+    rows.append(("share that ran with no intervention", f"{statistics['undisturbed']:.4%}"))
+    for name, value in rows:
+        print(f"{name:42} {value:>18}", file=sys.stderr)
