@@ -10,14 +10,15 @@ from typing import Any
 from popek.lang import tree
 from popek.lang.front import read
 from popek.lang.functions import Function
+from popek.lang.operations import Operations
 from popek.lang.ssa import Block
 from popek.lang.types import BOOL, IntType
-from popek.lang.values import UNLIKELY, Values, llvm_type
+from popek.lang.values import UNLIKELY, llvm_type
 
 LIKELY = ", !prof !1"
 
 
-class Body(Values):
+class Body(Operations):
     """Writes the body of one function."""
 
     def text(self) -> str:

@@ -6,14 +6,15 @@ import ast
 from typing import Any
 
 from popek.lang import tree
-from popek.lang.expressions import Expressions, NeedsType, Static
+from popek.lang.expressions import NeedsType, Static
 from popek.lang.functions import Accessor, Function, Intrinsic, Trap
+from popek.lang.operators import Operators
 from popek.lang.types import BOOL, ArrayType, IntType, StructMeta, i64, name_of, u8, u64
 
 _READ_MODIFY_WRITE = {"add", "sub", "or", "and", "xor", "swap"}
 
 
-class Calls(Expressions):
+class Calls(Operators):
     """Expressions, and what a call in them means."""
 
     def __init__(self, function: Function) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 from popek.lang import tree
 from popek.lang.calls import Calls
-from popek.lang.expressions import BINARY, NeedsType, Static
+from popek.lang.expressions import Static
+from popek.lang.flow import ends
 from popek.lang.functions import Function, Trap
+from popek.lang.operators import BINARY
 from popek.lang.source import deep, syntax
 from popek.lang.types import BOOL, IntType, StructMeta, name_of, u64
 
@@ -314,38 +316,3 @@ def _hint(condition: Any) -> tuple[Any, int]:
     if isinstance(condition, tree.Operation) and condition.name in ("likely", "unlikely"):
         return condition.arguments[0], 1 if condition.name == "likely" else -1
     return condition, 0
-
-
-def ends(body: list[Any]) -> bool:
-    """Does control never leave this block at its end?"""
-    for statement in body:
-        match statement:
-            case tree.Return() | tree.Raise() | tree.Break() | tree.Continue():
-                return True
-            case tree.If() if statement.otherwise and ends(statement.then) and ends(statement.otherwise):
-                return True
-            case tree.Try() if ends(statement.body) and ends(statement.handler):
-                return True
-            case tree.Match() if ends(statement.otherwise) and all(ends(body) for _, body in statement.cases):
-                return True
-            case tree.While(condition=tree.Const()) if not _breaks(statement.body):
-                return True
-    return False
-
-
-def _breaks(body: list[Any]) -> bool:
-    """Does a `break` in this block leave the loop around it?"""
-    for statement in body:
-        match statement:
-            case tree.Break():
-                return True
-            case tree.If() if _breaks(statement.then) or _breaks(statement.otherwise):
-                return True
-            case tree.Try() if _breaks(statement.body) or _breaks(statement.handler):
-                return True
-            case tree.Match() if _breaks(statement.otherwise) or any(_breaks(body) for _, body in statement.cases):
-                return True
-    return False
-
-
-__all__ = ["NeedsType", "read", "signature"]
