@@ -17,9 +17,17 @@ class CompileError(Exception):
     """LLVM did not accept the IR, or a worker process died."""
 
 
-def _target(llvm: Any, opt: int) -> Any:
+def _target(llvm: Any, opt: int, triple: str = "") -> Any:
+    """Code generator for this host's CPU, or for a plain one of another architecture."""
+    if triple:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        features = "+m,+a,+c" if triple.startswith("riscv64") else ""
+        other = llvm.Target.from_triple(triple)
+        return other.create_target_machine(features=features, opt=opt, reloc="pic", codemodel="default")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     features = llvm.get_host_cpu_features().flatten()
     return target.create_target_machine(
@@ -27,11 +35,14 @@ def _target(llvm: Any, opt: int) -> Any:
     )
 
 
-def compile_ir(text: str, opt: int = 2, exports: Sequence[str] = ()) -> bytes:
-    """Optimize and compile one module in this process. `exports`: internal functions to make visible outside."""
+def compile_ir(text: str, opt: int = 2, exports: Sequence[str] = (), triple: str = "") -> bytes:
+    """Optimize and compile one module in this process, for this host or for another architecture.
+
+    `exports` are internal functions to make visible outside.
+    """
     import llvmlite.binding as llvm
 
-    machine = _target(llvm, opt)
+    machine = _target(llvm, opt, triple)
     try:
         module = llvm.parse_assembly(text)
         for name in exports:
