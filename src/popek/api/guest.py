@@ -10,7 +10,7 @@ from popek.isa import hart as isa_hart
 from popek.isa.hart import ADUE, CBCFE, CBIE, CBZE, ECALL_FROM_SUPERVISOR, FIOM, STCE, SUPERVISOR, TW, Board, Hart
 from popek.isa.pmp import pmp_open
 from popek.isa.status import MEDELEG_WRITABLE, SUPERVISOR_INTERRUPTS
-from popek.lang import Array, Opaque, addr_of, atomic_load, atomic_or, cast, fn, struct, u32, u64
+from popek.lang import Array, Opaque, addr_of, atomic_load, cast, fn, struct, u32, u64
 from popek.vmm import allocator, console, timers
 from popek.vmm.port import monotonic
 from popek.vmm.vm import NEVER, POLL_STATE, STARTED, STOPPED, VM
@@ -63,6 +63,7 @@ def prepare(
             enter_supervisor(h)
         vm.hart[i].state = STOPPED
         vm.hart[i].sleeping = 1
+        h.poll = POLL_STATE            # so that its thread asks the monitor first
 
 
 @fn
@@ -88,7 +89,6 @@ def start_at(g: Guest, i: u64, pc: u64, a1: u64, a2: u64) -> None:
     h.x[12] = a2
     g.vm.hart[i].state = STARTED
     g.vm.hart[i].sleeping = 0
-    atomic_or(h.poll, POLL_STATE)
 
 
 @fn(export=True)
