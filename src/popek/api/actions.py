@@ -28,7 +28,7 @@ class Ended(NamedTuple):
 
 
 def summary(statistics: dict) -> dict:
-    """What all harts did together: instructions, stops by cause, and the share of instructions that nobody disturbed."""
+    """What all harts did together: instructions, stops by cause, the share of instructions that nobody disturbed."""
     stops: dict[str, int] = {}
     for hart in statistics["harts"]:
         for cause, count in hart["stops"].items():
@@ -59,17 +59,19 @@ def boot(
     output: int | Callable[[bytes], None] = -1,
     reboot: bool = True,
     dtb_out: str = "",
+    statistics: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Ended:
     """Run a machine to its end, or through as many resets as its guest asks for.
 
     `attend(machine)` serves the running machine (input, signals) and returns when it has ended: 0, or the signal that
-    made it stop the machine, or -1 if the user left.
+    made it stop the machine, or -1 if the user left. `progress` hears of what takes long before the start.
     """
     from popek.api.machine import Machine
 
     spec.checked()
     while True:
-        with Machine(spec, serial_out=output) as machine:
+        with Machine(spec, serial_out=output, progress=progress) as machine:
             if dtb_out:
                 with open(dtb_out, "wb") as file:
                     file.write(machine.device_tree)
@@ -77,13 +79,13 @@ def boot(
             machine.start()
             signal = attend(machine)
             outcome = machine.wait()
-            statistics = summary(machine.stats())
+            counted = summary(machine.stats()) if statistics else {}
         if signal:
-            return Ended("stopped", 128 + signal if signal > 0 else 0, statistics)
+            return Ended("stopped", 128 + signal if signal > 0 else 0, counted)
         if outcome.kind == "reset" and reboot:
             continue
         status = outcome.code & 0xFF or bool(outcome.code) if outcome.kind == "fail" else 0
-        return Ended(outcome.kind, int(status), statistics)
+        return Ended(outcome.kind, int(status), counted)
 
 
 def image(name: str, progress: Callable[..., None]) -> Image:
@@ -117,6 +119,7 @@ def run(
     engine: str = "template",
     stdout: int = 1,
     stderr: int = 2,
+    progress: Callable[[str], None] | None = None,
 ) -> int:
     """Run a command in a fresh guest and forget the guest; the command's exit status.
 
@@ -139,7 +142,7 @@ def run(
     request = agent.requests(command, tty, env, workdir or None)
     session = Session(request, tty=tty, size=size, stdout=stdout, stderr=stderr)
     try:
-        with Machine(spec, serial_out=session.serial, ports=session.ports) as machine:
+        with Machine(spec, serial_out=session.serial, ports=session.ports, progress=progress) as machine:
             session.attach(machine)
             machine.start()
             signal = attend(session)

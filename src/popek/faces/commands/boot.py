@@ -17,7 +17,7 @@ from popek.faces.pump import Signals, pump
 if TYPE_CHECKING:
     from popek.api.machine import Machine
 
-STDIN, STDOUT = 0, 1
+STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 def main(chosen: argparse.Namespace) -> int:
@@ -34,6 +34,8 @@ def main(chosen: argparse.Namespace) -> int:
             output=STDOUT,
             reboot=not chosen.no_reboot,
             dtb_out=chosen.dtb_out,
+            statistics=chosen.stats or chosen.json,
+            progress=first_start if os.isatty(STDERR) else None,
         )
     if chosen.stats or chosen.json:
         _print_statistics(ended.statistics, chosen.json)
@@ -90,6 +92,11 @@ def disk(text: str) -> Disk:
         if option not in ("ro", "snapshot") and not option.startswith("format="):
             raise BadInput(f"--disk {text}: no option {option!r}", "there are ro, snapshot and format=raw or qcow2")
     return found
+
+
+def first_start(text: str) -> None:
+    """The first start of all compiles the machine: say so to somebody who waits."""
+    print(f"popek: {text}", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

@@ -12,7 +12,7 @@ from popek.api import actions
 from popek.api.errors import BadInput
 from popek.api.spec import MAX_HARTS, parse_size
 from popek.faces import terminal
-from popek.faces.commands.boot import number
+from popek.faces.commands.boot import first_start, number
 from popek.faces.progress import Progress
 from popek.faces.pump import Signals, pump
 
@@ -62,6 +62,7 @@ def main(chosen: argparse.Namespace) -> int:
             engine=chosen.engine,
             stdout=STDOUT,
             stderr=STDERR,
+            progress=None if chosen.quiet or not os.isatty(STDERR) else first_start,
         )
 
 
