@@ -6,6 +6,7 @@ The composition root: the only place that knows all rooms. A new device is one l
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -25,6 +26,8 @@ RAM_BASE = image.RAM_BASE
 VIRTIO_BASE, VIRTIO_SIZE, VIRTIO_SLOTS, VIRTIO_SOURCE = 0x1000_1000, 0x1000, 8, 1
 KINDS = {1: "off", 2: "reset", 3: "fail", 4: "stopped"}
 CHUNK = 1 << 16
+PIPE_PORTION = 4096            # a pipe that polls as writable takes so much without waiting (pipe(7), PIPE_BUF)
+PATIENCE = 200                 # milliseconds between two looks whether output is still wanted
 #: What the harts have, in the names of the device tree's riscv,isa-extensions.
 EXTENSIONS = (
     "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicsr", "zifencei", "zihintpause", "zba", "zbb", "zbs",
@@ -65,6 +68,7 @@ class Machine:
         self._input = bytearray()
         self._input_lock = threading.Lock()
         self._failure: BaseException | None = None
+        self._stopping = False
         self._ended = threading.Event()
         self._harts_running = spec.harts
         self._console: Any = None
@@ -197,13 +201,17 @@ class Machine:
             self._serial_out(data)
             return
         rest = memoryview(data)
+        poll = select.poll()
+        poll.register(self._serial_out, select.POLLOUT)
         while rest:
+            if not poll.poll(PATIENCE):
+                if self._stopping:  # nobody reads, and nobody wants to wait for it
+                    return
+                continue
             try:
-                rest = rest[os.write(self._serial_out, rest) :]
+                rest = rest[os.write(self._serial_out, rest[:PIPE_PORTION]) :]
             except BlockingIOError:
-                import select
-
-                select.select([], [self._serial_out], [], 1)
+                continue
 
     def serial_input(self, data: bytes) -> int:
         """Type into the guest's serial line; everything is taken, and waits here while the guest is slow."""
@@ -231,6 +239,7 @@ class Machine:
 
     def stop(self) -> None:
         """End the machine; any thread, any number of times. Its outcome is "stopped" unless it ended before."""
+        self._stopping = True
         self._core.stop()
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
@@ -268,7 +277,7 @@ class Machine:
     def close(self) -> None:
         """Stop if it still runs, end all threads, free everything. Raises nothing about the guest."""
         if self._threads:
-            self._core.stop()
+            self.stop()
             for thread in self._threads:
                 thread.join()
             self._threads.clear()
