@@ -78,9 +78,20 @@ def test_signals(program, loop, number):
     assert process.returncode == 128 + number
 
 
+ENDLESS = elves.say(b"y\n") + elves.words(0xFEDFF06F)  # from the last character store on, again
+
+
+def test_a_stalled_reader_cannot_hold_us(program):
+    process = start("boot", program(ENDLESS))
+    read_until(process.stdout.fileno(), b"y\n")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    process.communicate()
+
+
 def test_broken_pipe_is_no_error(program):
-    endless = elves.say(b"y\n") + elves.words(0xFEDFF06F)  # from the last character store on, again
-    process = start("boot", program(endless))
+    process = start("boot", program(ENDLESS))
     read_until(process.stdout.fileno(), b"y\n")
     process.stdout.close()
     assert process.wait(10) == 141
