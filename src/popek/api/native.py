@@ -4,6 +4,8 @@ The only place that binds the typed subset's ports. Compiled once; a start from 
 """
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +124,22 @@ def image(engine: str, progress: Callable[[str], None] | None = None) -> Image:
     """The native code, from the cache if it is there."""
     from popek.lang import objects
 
-    return objects.cached(key(engine), lambda: objects.build(text(engine)), progress)
+    def make() -> Image:
+        if engine == "template":
+            _templates_meanwhile()
+        return objects.build(text(engine))
+
+    return objects.cached(key(engine), make, progress)
+
+
+def _templates_meanwhile() -> None:
+    """Compile the template library in a second process; `templates` will find it in the cache, or wait for it there."""
+    import subprocess
+
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.Popen([sys.executable, "-m", "popek.api.native"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
 
 
 def templates(progress: Callable[[str], None] | None = None) -> bytes:
@@ -134,3 +151,7 @@ def templates(progress: Callable[[str], None] | None = None) -> bytes:
         return library.build()
 
     return cache.kept(key("templates"), make, progress)
+
+
+if __name__ == "__main__":
+    templates()

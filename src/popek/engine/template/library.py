@@ -1,6 +1,6 @@
 """The template library: compiled once per installation, packed into bytes that the translator reads.
 
-Lives here: compiling the template texts with LLVM (in two processes), cutting the object into templates, and the packed
+Lives here: compiling the template texts with LLVM, cutting the object into templates, and the packed
 form. Not here: what the templates are (templates, rules), where the bytes are kept between runs (lang.objects.cached).
 
 Packed form, little endian: header (magic, counts), Template records, Relocation records, shape table (u16), Rule records, pin table,
@@ -8,7 +8,6 @@ family bases, operation numbers, code.
 """
 from __future__ import annotations
 
-import os
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -110,29 +109,6 @@ def compile_texts(texts: list[str], support: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def compile_all(texts: list[str], support: str) -> dict[str, Code]:
-    """Compile in two processes: LLVM calls of one process exclude each other."""
-    half = len(texts) * 11 // 20
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(reader)
-            with os.fdopen(writer, "wb") as out:
-                out.write(compile_texts(texts[:half], support))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    made = cut(compile_texts(texts[half:], support))
-    with os.fdopen(reader, "rb") as source:
-        other = source.read()
-    if os.waitpid(child, 0)[1] != 0:
-        raise TemplateError("the template compiler process died")
-    return cut(other) | made
-
-
 def support_text() -> tuple[str, set[str]]:
     """LLVM text of the meanings, with memory accesses that bail out; and the names of operations that can raise."""
     from popek.lang.llvm import Program
@@ -155,7 +131,7 @@ def build() -> bytes:
     """Compile and pack the library."""
     support, raising = support_text()
     plan = rules.plan(list(OPS), raising)
-    codes = compile_all(list(plan.texts.values()), support)
+    codes = cut(compile_texts(list(plan.texts.values()), support))
     return pack(plan, codes)
 
 

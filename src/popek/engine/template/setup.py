@@ -7,8 +7,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 ARENA = 64 << 20  # bytes of code a hart may hold; touched as needed
@@ -18,19 +16,6 @@ NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 
 
 
 STATISTICS = ("slow_steps", "resolved_jumps", "translated_instructions", "code_bytes", "code_flushes", "tlb_misses", "tlb_flushes")
-
-
-def template_library(progress: Callable[[str], None] | None = None) -> bytes:
-    """The packed template library, from the cache or compiled now (a few seconds)."""
-    from popek.lang import cache
-
-    def make() -> bytes:
-        from popek.engine.template.library import build
-
-        return build()
-
-    here = Path(__file__).resolve().parent
-    return cache.kept(cache.fingerprint("templates", here, here.parent / "tlb.py", here.parent.parent / "isa"), make, progress)
 
 
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
