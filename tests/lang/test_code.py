@@ -513,6 +513,23 @@ def test_narrow_types_across_the_c_boundary() -> None:
     assert callable_of(made, low_bit)(memory, 0x1234) is False
 
 
+@fn
+def unassigned(a: u64) -> u64:
+    while a > 3:
+        at_u8(a).value = 0
+        a -= 1
+    if a == 7:
+        c = a
+    else:
+        a += c
+    return a
+
+
+def test_use_of_what_nobody_assigned() -> None:
+    with pytest.raises(SubsetError, match="unassigned: c is used before"):
+        emit([unassigned])
+
+
 def test_addresses() -> None:
     @fn
     def where(h: State, i: u64) -> u64:

@@ -85,7 +85,7 @@ class Body(Operations):
         if after.edges:
             self.begin(after)
             value = "" if definition.result is None else self.read(result)
-            self.env = {name: self.env[name] for name in before}
+            self.env = dict(before)  # the function could not change anything of ours
             return value
         self.begin_dead(after, before)  # it always raises
         return "" if definition.result is None else "poison"

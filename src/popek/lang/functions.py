@@ -5,7 +5,6 @@ Only declarations live here. Reading the source is front.py's, plain-Python runn
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -96,6 +95,8 @@ def extern(symbol: str) -> Callable[[F], F]:
 
 def source_fn(name: str, source: str, scope: dict[str, Any], **options: Any) -> Any:
     """Define a subset function from generated source text; names in it are looked up in `scope`."""
+    import linecache
+
     module = scope.get("__name__", "generated")
     filename = f"<popek {module}.{name}>"
     local: dict[str, Any] = {}

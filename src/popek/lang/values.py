@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from popek.lang import tree
-from popek.lang.functions import Function, Table
+from popek.lang.functions import Function, SubsetError, Table
 from popek.lang.ssa import Block, Writer
 from popek.lang.types import BOOL, IntType
 
@@ -151,6 +151,10 @@ class Values(Writer):
         return "null"
 
     def get_Local(self, node: tree.Local) -> str:
+        assert self.env is not None
+        if self.prefix + node.name not in self.env:
+            where = self.definition.function.symbol
+            raise SubsetError(f"{where}: {node.name} is used before it is assigned, on every way there")
         return self.read(self.prefix + node.name)
 
     def get_Unary(self, node: tree.Unary) -> str:
