@@ -9,7 +9,7 @@ from typing import Any
 
 from popek.isa import fp
 from popek.isa.hart import Hart
-from popek.lang import Function, at_u64, objects, source_fn, u32, u64
+from popek.lang import Function, Trap, at_u64, objects, source_fn, u32, u64
 from popek.lang.llvm import emit
 
 ROUNDED = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3}
@@ -36,26 +36,37 @@ def without_host(function: Any) -> Any:
     return copy
 
 
-def loop(name: str, host: bool) -> Any:
-    """f(h, operands, results, count, rm): result and flags of each tuple of operands."""
-    target = getattr(fp, name) if host else without_host(getattr(fp, name))
+def loop(name: str, kind: str) -> Any:
+    """f(h, operands, results, count, rm): result and flags of each tuple of operands.
+
+    kind: "host" as instructions call it, "soft" by softfloat, "try" the substitute that may give up (flags 99 then).
+    """
+    target = getattr(fp, name)
+    if kind == "soft":
+        target = without_host(target)
+    if kind == "try":
+        target = fp.TRY.get(target, target)
     n = OPERANDS[name]
     arguments = ["h", *(f"at_u64(operands + {8 * i}).value" for i in range(n)), *(["rm"] if rounds(name) else [])]
-    full = f"{'host' if host else 'soft'}_{name}"
-    scope = {"__name__": __name__, "Hart": Hart, "u32": u32, "u64": u64, "at_u64": at_u64, "target": target,
-             "fflags_read": fp.fflags_read, "fflags_write": fp.fflags_write}  # fmt: skip
+    full = f"{kind}_{name}"
+    scope = {"__name__": __name__, "Hart": Hart, "Trap": Trap, "u32": u32, "u64": u64, "at_u64": at_u64,
+             "target": target, "fflags_read": fp.fflags_read, "fflags_write": fp.fflags_write}  # fmt: skip
     source = f"""def {full}(h: Hart, operands: u64, results: u64, count: u64, rm: u32) -> None:
     for i in range(count):
         fflags_write(h, 0)
-        at_u64(results).value = u64(target({", ".join(arguments)}))
-        at_u64(results + 8).value = u64(fflags_read(h))
+        try:
+            at_u64(results).value = u64(target({", ".join(arguments)}))
+            at_u64(results + 8).value = u64(fflags_read(h))
+        except Trap:
+            at_u64(results).value = u64(fflags_read(h))
+            at_u64(results + 8).value = 99
         operands += {8 * n}
         results += 16
 """
     return source_fn(full, source, scope, export=True)
 
 
-LOOPS = {(name, host): loop(name, host) for name in OPERANDS for host in (True, False)}
+LOOPS = {(name, kind): loop(name, kind) for name in OPERANDS for kind in ("host", "soft", "try")}
 
 
 @cache
@@ -64,12 +75,12 @@ def library() -> objects.Library:
     return objects.build(emit([*LOOPS.values(), enter, leave])).link()
 
 
-def run(name: str, host: bool, operands: array[int], rm: int) -> array[int]:
+def run(name: str, kind: str, operands: array[int], rm: int) -> array[int]:
     """Results and flags, alternating."""
     count = len(operands) // OPERANDS[name]
     results = array("Q", bytes(16 * count))
     hart = Hart.ctype()()
-    function = library().function(LOOPS[name, host])
+    function = library().function(LOOPS[name, kind])
     function(ctypes.addressof(hart), operands.buffer_info()[0], results.buffer_info()[0], count, rm)
     return results
 

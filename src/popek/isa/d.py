@@ -181,7 +181,7 @@ def fcvt_s_d(h: Hart, frs1: u64, rm: u32) -> u64:
 
 @op("0100001 00000 frs1 rm frd 1010011", "fcvt.d.s frd, frs1", kind="fp")
 def fcvt_d_s(h: Hart, frs1: u64, rm: u32) -> u64:
-    return f32_to_f64(h, unbox(frs1), rounding(h, rm))
+    return f32_to_f64(h, unbox(h, frs1), rounding(h, rm))
 
 
 @op("1110001 00000 frs1 000 rd 1010011", "fmv.x.d rd, frs1", kind="fp")

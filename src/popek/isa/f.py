@@ -48,47 +48,47 @@ def fsw(h: Hart, rs1: u64, frs2: u64, imm: u64) -> None:
 
 @op("frs3 00 frs2 frs1 rm frd 1000011", "fmadd.s frd, frs1, frs2, frs3", kind="fp")
 def fmadd_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
-    return box(f32_fma(h, unbox(frs1), unbox(frs2), unbox(frs3), rounding(h, rm)))
+    return box(f32_fma(h, unbox(h, frs1), unbox(h, frs2), unbox(h, frs3), rounding(h, rm)))
 
 
 @op("frs3 00 frs2 frs1 rm frd 1000111", "fmsub.s frd, frs1, frs2, frs3", kind="fp")
 def fmsub_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
-    return box(f32_fma(h, unbox(frs1), unbox(frs2), unbox(frs3) ^ SIGN_32, rounding(h, rm)))
+    return box(f32_fma(h, unbox(h, frs1), unbox(h, frs2), unbox(h, frs3) ^ SIGN_32, rounding(h, rm)))
 
 
 @op("frs3 00 frs2 frs1 rm frd 1001011", "fnmsub.s frd, frs1, frs2, frs3", kind="fp")
 def fnmsub_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
-    return box(f32_fma(h, unbox(frs1) ^ SIGN_32, unbox(frs2), unbox(frs3), rounding(h, rm)))
+    return box(f32_fma(h, unbox(h, frs1) ^ SIGN_32, unbox(h, frs2), unbox(h, frs3), rounding(h, rm)))
 
 
 @op("frs3 00 frs2 frs1 rm frd 1001111", "fnmadd.s frd, frs1, frs2, frs3", kind="fp")
 def fnmadd_s(h: Hart, frs1: u64, frs2: u64, frs3: u64, rm: u32) -> u64:
-    return box(f32_fma(h, unbox(frs1) ^ SIGN_32, unbox(frs2), unbox(frs3) ^ SIGN_32, rounding(h, rm)))
+    return box(f32_fma(h, unbox(h, frs1) ^ SIGN_32, unbox(h, frs2), unbox(h, frs3) ^ SIGN_32, rounding(h, rm)))
 
 
 @op("0000000 frs2 frs1 rm frd 1010011", "fadd.s frd, frs1, frs2", kind="fp")
 def fadd_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
-    return box(f32_add(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
+    return box(f32_add(h, unbox(h, frs1), unbox(h, frs2), rounding(h, rm)))
 
 
 @op("0000100 frs2 frs1 rm frd 1010011", "fsub.s frd, frs1, frs2", kind="fp")
 def fsub_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
-    return box(f32_sub(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
+    return box(f32_sub(h, unbox(h, frs1), unbox(h, frs2), rounding(h, rm)))
 
 
 @op("0001000 frs2 frs1 rm frd 1010011", "fmul.s frd, frs1, frs2", kind="fp")
 def fmul_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
-    return box(f32_mul(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
+    return box(f32_mul(h, unbox(h, frs1), unbox(h, frs2), rounding(h, rm)))
 
 
 @op("0001100 frs2 frs1 rm frd 1010011", "fdiv.s frd, frs1, frs2", kind="fp")
 def fdiv_s(h: Hart, frs1: u64, frs2: u64, rm: u32) -> u64:
-    return box(f32_div(h, unbox(frs1), unbox(frs2), rounding(h, rm)))
+    return box(f32_div(h, unbox(h, frs1), unbox(h, frs2), rounding(h, rm)))
 
 
 @op("0101100 00000 frs1 rm frd 1010011", "fsqrt.s frd, frs1", kind="fp")
 def fsqrt_s(h: Hart, frs1: u64, rm: u32) -> u64:
-    return box(f32_sqrt(h, unbox(frs1), rounding(h, rm)))
+    return box(f32_sqrt(h, unbox(h, frs1), rounding(h, rm)))
 
 
 @op("0010000 frs2 frs1 000 frd 1010011", "fsgnj.s frd, frs1, frs2", kind="fp")
@@ -108,52 +108,52 @@ def fsgnjx_s(frs1: u64, frs2: u64) -> u64:
 
 @op("0010100 frs2 frs1 000 frd 1010011", "fmin.s frd, frs1, frs2", kind="fp")
 def fmin_s(h: Hart, frs1: u64, frs2: u64) -> u64:
-    return box(f32_min(h, unbox(frs1), unbox(frs2)))
+    return box(f32_min(h, unbox(h, frs1), unbox(h, frs2)))
 
 
 @op("0010100 frs2 frs1 001 frd 1010011", "fmax.s frd, frs1, frs2", kind="fp")
 def fmax_s(h: Hart, frs1: u64, frs2: u64) -> u64:
-    return box(f32_max(h, unbox(frs1), unbox(frs2)))
+    return box(f32_max(h, unbox(h, frs1), unbox(h, frs2)))
 
 
 @op("1010000 frs2 frs1 010 rd 1010011", "feq.s rd, frs1, frs2", kind="fp")
 def feq_s(h: Hart, frs1: u64, frs2: u64) -> u64:
-    return u64(f32_eq(h, unbox(frs1), unbox(frs2)))
+    return u64(f32_eq(h, unbox(h, frs1), unbox(h, frs2)))
 
 
 @op("1010000 frs2 frs1 001 rd 1010011", "flt.s rd, frs1, frs2", kind="fp")
 def flt_s(h: Hart, frs1: u64, frs2: u64) -> u64:
-    return u64(f32_lt(h, unbox(frs1), unbox(frs2)))
+    return u64(f32_lt(h, unbox(h, frs1), unbox(h, frs2)))
 
 
 @op("1010000 frs2 frs1 000 rd 1010011", "fle.s rd, frs1, frs2", kind="fp")
 def fle_s(h: Hart, frs1: u64, frs2: u64) -> u64:
-    return u64(f32_le(h, unbox(frs1), unbox(frs2)))
+    return u64(f32_le(h, unbox(h, frs1), unbox(h, frs2)))
 
 
 @op("1110000 00000 frs1 001 rd 1010011", "fclass.s rd, frs1", kind="fp")
 def fclass_s(frs1: u64) -> u64:
-    return f32_classify(unbox(frs1))
+    return f32_classify(unbox_exact(frs1))
 
 
 @op("1100000 00000 frs1 rm rd 1010011", "fcvt.w.s rd, frs1", kind="fp")
 def fcvt_w_s(h: Hart, frs1: u64, rm: u32) -> u64:
-    return f32_to_i32(h, unbox(frs1), rounding(h, rm))
+    return f32_to_i32(h, unbox(h, frs1), rounding(h, rm))
 
 
 @op("1100000 00001 frs1 rm rd 1010011", "fcvt.wu.s rd, frs1", kind="fp")
 def fcvt_wu_s(h: Hart, frs1: u64, rm: u32) -> u64:
-    return f32_to_u32(h, unbox(frs1), rounding(h, rm))
+    return f32_to_u32(h, unbox(h, frs1), rounding(h, rm))
 
 
 @op("1100000 00010 frs1 rm rd 1010011", "fcvt.l.s rd, frs1", kind="fp")
 def fcvt_l_s(h: Hart, frs1: u64, rm: u32) -> u64:
-    return f32_to_i64(h, unbox(frs1), rounding(h, rm))
+    return f32_to_i64(h, unbox(h, frs1), rounding(h, rm))
 
 
 @op("1100000 00011 frs1 rm rd 1010011", "fcvt.lu.s rd, frs1", kind="fp")
 def fcvt_lu_s(h: Hart, frs1: u64, rm: u32) -> u64:
-    return f32_to_u64(h, unbox(frs1), rounding(h, rm))
+    return f32_to_u64(h, unbox(h, frs1), rounding(h, rm))
 
 
 @op("1101000 00000 rs1 rm frd 1010011", "fcvt.s.w frd, rs1", kind="fp")

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from popek.isa import fp_host as host
+from popek.isa import fp_host_convert as conversions
+from popek.isa import fp_host_flags as status
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.softfloat.add import add, sub
 from popek.isa.softfloat.compare import classify, eq, greatest, le, least, lt
@@ -16,6 +18,10 @@ from popek.isa.softfloat.mul import fma, mul
 from popek.lang import Trap, fn, source_fn, u32, u64, unlikely
 
 Operation = Callable[..., int]
+
+#: Substitutes of functions below that raise Trap in all rare cases, for code that can execute an instruction in another
+#: way then. Where the host's unit is not used they always raise.
+TRY: dict[Operation, Operation] = {}
 
 F32, F64 = (8, 23), (11, 52)       # exponent and fraction field widths
 DYNAMIC = 7
@@ -29,7 +35,7 @@ def _both(
     name: str,
     operation: Operation,
     names: str,
-    build: host.Builder | None = None,
+    build: host.Builder,
     *,
     rounds: bool = True,
     last: tuple[int, ...] = (),
@@ -43,8 +49,19 @@ def _both(
         arguments = ", ".join(["h", *names, *(["rm"] if rounds else []), *map(str, (*last, eb, fb))])
         source = f"def {full}({parameters}) -> {result}:\n    return operation({arguments})\n"
         scope = {"__name__": __name__, "Hart": Hart, "u32": u32, "u64": u64, "operation": operation}
-        made.append(source_fn(full, source, scope, native=build(eb + fb + 1) if build else None))
+        lower = build(eb + fb + 1)
+        made.append(source_fn(full, source, scope, native=lower))
+        if result == "u64":
+            _attempt(made[-1], full, parameters, lower)
     return made[0], made[1]
+
+
+def _attempt(function: Operation, name: str, parameters: str, lower: Callable[[str], host.Made]) -> None:
+    """Define the function's entry in TRY."""
+    source = f"def try_{name}({parameters}) -> u64:\n    raise Trap(ILLEGAL_INSTRUCTION, 0)\n"
+    scope = {"__name__": __name__, "Hart": Hart, "Trap": Trap, "u32": u32, "u64": u64,
+             "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION}  # fmt: skip
+    TRY[function] = source_fn(f"try_{name}", source, scope, native=lambda symbol: host.attempt(lower(symbol)))
 
 
 f32_add, f64_add = _both("add", add, "ab", host.arithmetic("fadd", "ab"))
@@ -58,24 +75,28 @@ f32_lt, f64_lt = _both("lt", lt, "ab", host.compare("olt", signaling=True), roun
 f32_le, f64_le = _both("le", le, "ab", host.compare("ole", signaling=True), rounds=False, result="bool")
 f32_min, f64_min = _both("min", least, "ab", host.extreme("slt"), rounds=False)
 f32_max, f64_max = _both("max", greatest, "ab", host.extreme("sgt"), rounds=False)
-f32_to_i32, f64_to_i32 = _both("to_i32", to_integer, "a", host.to_integer(32, signed=True), last=(32, True))
-f32_to_u32, f64_to_u32 = _both("to_u32", to_integer, "a", host.to_integer(32, signed=False), last=(32, False))
-f32_to_i64, f64_to_i64 = _both("to_i64", to_integer, "a", host.to_integer(64, signed=True), last=(64, True))
-f32_to_u64, f64_to_u64 = _both("to_u64", to_integer, "a", host.to_integer(64, signed=False), last=(64, False))
-f32_from_i64, f64_from_i64 = _both("from_i64", from_integer, "a", host.from_integer(signed=True), last=(True,))
-f32_from_u64, f64_from_u64 = _both("from_u64", from_integer, "a", host.from_integer(signed=False), last=(False,))
+f32_to_i32, f64_to_i32 = _both("to_i32", to_integer, "a", conversions.to_integer(32, signed=True), last=(32, True))
+f32_to_u32, f64_to_u32 = _both("to_u32", to_integer, "a", conversions.to_integer(32, signed=False), last=(32, False))
+f32_to_i64, f64_to_i64 = _both("to_i64", to_integer, "a", conversions.to_integer(64, signed=True), last=(64, True))
+f32_to_u64, f64_to_u64 = _both("to_u64", to_integer, "a", conversions.to_integer(64, signed=False), last=(64, False))
+f32_from_i64, f64_from_i64 = _both("from_i64", from_integer, "a", conversions.from_integer(signed=True), last=(True,))
+f32_from_u64, f64_from_u64 = _both("from_u64", from_integer, "a", conversions.from_integer(signed=False), last=(False,))
 
 
-@fn(native=host.narrow)
+@fn(native=conversions.narrow)
 def f64_to_f32(h: Hart, a: u64, rm: u32) -> u64:
     """binary64 to binary32."""
     return convert(h, a, rm, 11, 52, 8, 23)
 
 
-@fn(native=host.widen)
+@fn(native=conversions.widen)
 def f32_to_f64(h: Hart, a: u64, rm: u32) -> u64:
     """binary32 to binary64."""
     return convert(h, a, rm, 8, 23, 11, 52)
+
+
+_attempt(f64_to_f32, "f64_to_f32", "h: Hart, a: u64, rm: u32", conversions.narrow)
+_attempt(f32_to_f64, "f32_to_f64", "h: Hart, a: u64, rm: u32", conversions.widen)
 
 
 @fn
@@ -97,7 +118,7 @@ def box(a: u64) -> u64:
 
 
 @fn(inline=True)
-def unbox(a: u64) -> u64:
+def unbox(h: Hart, a: u64) -> u64:
     """The binary32 operand in a register; what is not NaN-boxed is a quiet NaN, and arithmetic does not ask which."""
     if unlikely(a < BOX):
         a |= NAN_32  # no constant, which LLVM would put into a constant pool
@@ -120,12 +141,33 @@ def rounding(h: Hart, rm: u32) -> u32:
     return mode
 
 
-@fn(native=host.enter)
+@fn(inline=True)
+def try_unbox(h: Hart, a: u64) -> u64:
+    """unbox, of what is NaN-boxed."""
+    if unlikely(a < BOX):
+        raise Trap(ILLEGAL_INSTRUCTION, 0)
+    return a & 0xFFFFFFFF
+
+
+@fn(inline=True)
+def try_rounding(h: Hart, rm: u32) -> u32:
+    """rounding, when frm is to nearest even."""
+    if rm > 4:
+        if rm != DYNAMIC or h.frm != 0:
+            raise Trap(ILLEGAL_INSTRUCTION, 0)
+        return 0
+    return rm
+
+
+TRY |= {unbox: try_unbox, rounding: try_rounding}
+
+
+@fn(native=status.enter)
 def host_flags_enter(h: Hart) -> None:
     """Before generated code of this hart runs: set the host's unit up, with no flag set."""
 
 
-@fn(native=host.leave)
+@fn(native=status.leave)
 def host_flags_leave(h: Hart) -> None:
     """After it, and before anything else may use the host's unit: gather the accrued flags in h.fflags."""
 
