@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from popek.lang.objects import Image
 
+_TEMPLATE_ROOMS = ("base", "isa", "engine")
 _ROOMS = ("base", "lang", "isa", "engine", "abi", "devices", "vmm", "hosted")
 
 
@@ -23,7 +24,7 @@ def key(engine: str) -> str:
     """Names a build: it changes with any source that may end up in it."""
     here = Path(__file__).parent
     sources = [here / "native.py", here / "guest.py"]
-    for room in _ROOMS:
+    for room in _ROOMS if engine != "templates" else _TEMPLATE_ROOMS:
         sources += sorted((here.parent / room).rglob("*.py"))
     return cache.fingerprint(engine, *sources)
 
