@@ -14,7 +14,6 @@ import platform
 from collections.abc import Callable
 from functools import cache
 
-
 Made = tuple[str, list[str]] | None
 Builder = Callable[[int], Callable[[str], Made]]
 
