@@ -59,6 +59,7 @@ def prepare(
         vm.hart[i].hart = h
         vm.hart[i].machine_deadline = NEVER
         isa_hart.reset(h)
+        h.menvcfg = ADUE               # harts without Svade set A and D themselves, from the reset on
         if monitor != 0:
             enter_supervisor(h)
         vm.hart[i].state = STOPPED

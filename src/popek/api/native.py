@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from popek.lang.objects import Image
 
-_TEMPLATE_ROOMS = ("base", "isa", "engine")
-_ROOMS = ("base", "lang", "isa", "engine", "abi", "devices", "vmm", "hosted")
+#: What may end up in a build, under src/popek.
+_TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py")
+_STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py")
+_MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
+_SOURCES = {"templates": _TEMPLATE, "template": _TEMPLATE + _MONITOR, "step": _STEP + _MONITOR}
 
 
-def key(engine: str) -> str:
+def key(build: str) -> str:
     """Names a build: it changes with any source that may end up in it."""
-    here = Path(__file__).parent
-    sources = [here / "native.py", here / "guest.py"]
-    for room in _ROOMS if engine != "templates" else _TEMPLATE_ROOMS:
-        sources += sorted((here.parent / room).rglob("*.py"))
-    return cache.fingerprint(engine, *sources)
+    root = Path(__file__).parent.parent
+    return cache.fingerprint(build, *(path for pattern in _SOURCES[build] for path in sorted(root.glob(pattern))))
 
 
 def connections() -> dict[Any, Any]:

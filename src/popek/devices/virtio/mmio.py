@@ -15,7 +15,7 @@ from popek.devices.virtio.queue import Queue
 from popek.devices.virtio.worker import Worker
 
 SIZE = 0x1000
-VENDOR = 0x4B504F50  # "POPK"
+VENDOR = 0x554D4551  # "QEMU": drivers written for its machine (xv6) look for it
 
 # 2.1 device status
 DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 4, 8, 64, 128
