@@ -17,6 +17,7 @@ from popek.lang import Array, Ptr, Trap, addr_of, at_u8, at_u16, at_u32, at_u64,
 ENTRIES = 1024  # direct mapped, 16 bytes each: a load touches the read half only
 PAGE = 4096
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
+ALL = 0xFFFF_FFFF_FFFF_FFFF
 INVALID = 1  # never equal to a page address
 
 # Translation regimes that have tables of their own, so that changing between them flushes nothing.
@@ -49,8 +50,7 @@ class Tlbs:
     data: Array[DataTlb, REGIMES]
     satp: u64
     mxr: u64
-    super_start: u64  # where superpages may have been cached
-    super_end: u64
+    super_regions: Array[u64, 4]  # by gigabyte modulo 256: superpages may be cached
     misses: u64
     flushes: u64
 
@@ -109,8 +109,8 @@ def flush_table(t: DataTlb) -> None:
 def flush(t: Tlbs) -> None:
     """Forget every translation."""
     t.flushes += 1
-    t.super_start = PAGE_MASK
-    t.super_end = 0
+    for i in range(4):
+        t.super_regions[i] = 0
     for r in range(REGIMES):
         flush_table(t.data[r])
 
@@ -118,7 +118,7 @@ def flush(t: Tlbs) -> None:
 @fn
 def flush_page(t: Tlbs, vaddr: u64) -> None:
     """Forget the translations that the leaf entry for `vaddr` may have given."""
-    if vaddr >= t.super_start and vaddr <= t.super_end:
+    if in_superpage(t, vaddr):
         flush(t)
         return
     slot = (vaddr >> 12) & (ENTRIES - 1)
@@ -178,14 +178,18 @@ def protect_all(t: Tlbs) -> None:
 
 @fn
 def remember_superpage(t: Tlbs, h: Hart, addr: u64) -> None:
-    """Widen the range in which a flush by address must flush all: a leaf above 4 KiB is cached in many entries."""
-    if h.walk_level != 0:
-        span = u64(4096) << (h.walk_level * 9)
-        start = addr & ~(span - 1)
-        if start < t.super_start:
-            t.super_start = start
-        if start + (span - 1) > t.super_end:
-            t.super_end = start + (span - 1)
+    """A leaf above 4 KiB is cached in many entries: note its gigabyte, in which a flush by address must flush all."""
+    if h.walk_level > 2:
+        for i in range(4):
+            t.super_regions[i] = ALL
+    elif h.walk_level != 0:
+        t.super_regions[(addr >> 36) & 3] |= u64(1) << ((addr >> 30) & 63)
+
+
+@fn(inline=True)
+def in_superpage(t: Tlbs, addr: u64) -> bool:
+    """May `addr` lie in a superpage that is cached?"""
+    return (t.super_regions[(addr >> 36) & 3] >> ((addr >> 30) & 63)) & 1 != 0
 
 
 @fn(cold=True)

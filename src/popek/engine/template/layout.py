@@ -17,6 +17,7 @@ PINNED = len(PINS)
 FETCH_REGIMES = 3  # U, S, M
 JUMP_ENTRIES = 1024
 FETCH_ENTRIES = 256
+JUMP_PAGES = 1024
 BUCKETS = 4096
 CHANGES = 256  # writes to code that a hart may be told of at once
 UNSETTLED = 256
@@ -136,7 +137,9 @@ class Jump:
 
 @struct
 class JumpTable:
-    entries: Array[Jump, JUMP_ENTRIES]
+    entries: Array[Jump, JUMP_ENTRIES]  # first: generated code addresses them from the table's base
+    pages: Array[u64, JUMP_PAGES // 64]  # a bit per page number modulo JUMP_PAGES: jumps may lead there
+    used: bool
 
 
 @struct
@@ -150,6 +153,7 @@ class Fetched:
 @struct
 class FetchTable:
     entries: Array[Fetched, FETCH_ENTRIES]
+    used: bool
 
 
 @struct
@@ -198,7 +202,6 @@ class Cache:
     far_retired: Array[u32, 512]
     far_back: Array[u32, 512]
     far_target: Array[u64, 512]
-    jumps_dirty: bool
     epoch: u64  # counts the times that translations were forgotten
     translated: u64  # statistics
     slow_steps: u64

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from popek.engine import tlb
 from popek.engine.template.layout import (
-    BUCKETS, CHANGES, E_CACHE, E_JUMPS, FETCH_ENTRIES, FETCH_REGIMES, HALFWORDS, JUMP_ENTRIES, UNSETTLED, Cache, CodePage,
+    BUCKETS, CHANGES, E_CACHE, E_JUMPS, FETCH_ENTRIES, FETCH_REGIMES, HALFWORDS, JUMP_ENTRIES, JUMP_PAGES, UNSETTLED, Cache, CodePage,
 )
 from popek.isa import memory
 from popek.isa.hart import SUPERVISOR, USER, Hart
@@ -46,20 +46,23 @@ def fetch_regime(h: Hart) -> u64:
 def clear_jumps(c: Cache) -> None:
     """Forget every jump target."""
     c.epoch += 1
-    if not c.jumps_dirty:
-        return
-    c.jumps_dirty = False
     for r in range(FETCH_REGIMES):
-        for i in range(JUMP_ENTRIES):
-            c.jumps[r].entries[i].pc = NOWHERE
+        if c.jumps[r].used:
+            c.jumps[r].used = False
+            for i in range(JUMP_ENTRIES):
+                c.jumps[r].entries[i].pc = NOWHERE
+            for i in range(JUMP_PAGES // 64):
+                c.jumps[r].pages[i] = 0
 
 
 @fn
 def clear_fetch(c: Cache) -> None:
     """Forget where fetches lead."""
     for r in range(FETCH_REGIMES):
-        for i in range(FETCH_ENTRIES):
-            c.fetch[r].entries[i].tag = NOWHERE
+        if c.fetch[r].used:
+            c.fetch[r].used = False
+            for i in range(FETCH_ENTRIES):
+                c.fetch[r].entries[i].tag = NOWHERE
     clear_jumps(c)
 
 
@@ -86,7 +89,9 @@ def forget_all(h: Hart, c: Cache) -> None:
     c.unsettled_count = 0
     c.position = c.floor
     c.flushes += 1
-    c.jumps_dirty = True
+    for r in range(FETCH_REGIMES):
+        c.fetch[r].used = True
+        c.jumps[r].used = True
     clear_fetch(c)
 
 
@@ -108,6 +113,7 @@ def page_at(h: Hart, c: Cache, pc: u64) -> CodePage:
     number = find(h, c, pc & PAGE_MASK, host)
     table.entries[slot].tag = pc & PAGE_MASK
     table.entries[slot].page = number
+    table.used = True
     return code_page(c, number)
 
 
@@ -313,18 +319,26 @@ def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
     """Port tlb_flush. Address spaces share the tables, so flushing by ASID is flushing."""
     c = cache_of(h)
     if flags & FLUSH_BY_ADDRESS != 0:
-        superpage = vaddr >= c.tlbs.super_start and vaddr <= c.tlbs.super_end
+        superpage = tlb.in_superpage(c.tlbs, vaddr)
         tlb.flush_page(c.tlbs, vaddr)
-        slot = (vaddr >> 12) & (FETCH_ENTRIES - 1)
-        known = False
-        for r in range(FETCH_REGIMES):
-            if c.fetch[r].entries[slot].tag == vaddr & PAGE_MASK:
-                known = True
-            c.fetch[r].entries[slot].tag = NOWHERE
         if superpage:
             clear_fetch(c)
         else:
-            clear_jumps(c)
+            forget_fetches(c, vaddr)
     else:
         tlb.flush(c.tlbs)
         clear_fetch(c)
+
+
+@fn
+def forget_fetches(c: Cache, vaddr: u64) -> None:
+    """Forget where fetches from one page lead, and jumps if any may lead there."""
+    slot = (vaddr >> 12) & (FETCH_ENTRIES - 1)
+    bit = (vaddr >> 12) & (JUMP_PAGES - 1)
+    jumps: u64 = 0
+    for r in range(FETCH_REGIMES):
+        c.fetch[r].entries[slot].tag = NOWHERE
+        jumps |= c.jumps[r].pages[bit >> 6] >> (bit & 63)
+    c.epoch += 1
+    if jumps & 1 != 0:
+        clear_jumps(c)

@@ -5,7 +5,7 @@ on at. Not here: translation (translate), coherence (pages), traps and interrupt
 """
 from __future__ import annotations
 
-from popek.engine.template.layout import E_JUMPS, JUMP_ENTRIES, Cache, Link
+from popek.engine.template.layout import JUMP_ENTRIES, JUMP_PAGES, Cache, Link
 from popek.engine.template.pages import POLL_ENGINE, POLL_OTHERS, cache_of, code_page, fetch_regime, forget_all, look_after, mark, page_at
 from popek.engine.template.translate import RUN_BYTES, fetch_word, translate
 from popek.isa import memory
@@ -72,7 +72,9 @@ def enter_at(h: Hart, c: Cache) -> u64:
     table.entries[index].pc = pc
     table.entries[index].code = code
     table.entries[index].seq = seq
-    c.jumps_dirty = True
+    table.used = True
+    bit = (pc >> 12) & (JUMP_PAGES - 1)
+    table.pages[bit >> 6] |= u64(1) << (bit & 63)
     h.instret -= seq
     return code
 
