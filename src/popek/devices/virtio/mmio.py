@@ -118,6 +118,8 @@ class Mmio:
         """End what runs beside the harts. They have stopped; guest memory is still there."""
         self.worker.close()
         self.device.close()
+        with self._lock:
+            self._forget()  # and with it the views of guest memory
 
     # what devices ask for
 
@@ -238,11 +240,9 @@ class Mmio:
             setattr(queue, area, address | value << shift)
 
     def _write_status(self, value: int) -> None:
-        """3.1.1: the driver only ever adds bits."""
+        """3.1.1: the driver only ever adds bits. One that does not say VERSION_1 may go on (6.2): xv6 does not."""
         new = value & ~self._status & 0xBF  # never NEEDS_RESET
-        if new & FEATURES_OK and (
-            not self._features & VERSION_1 or self._features & ~(self.device.features | TRANSPORT_FEATURES)
-        ):
+        if new & FEATURES_OK and self._features & ~(self.device.features | TRANSPORT_FEATURES):
             new &= ~FEATURES_OK
         if new & DRIVER_OK and not (self._status | new) & FEATURES_OK:
             raise Broken("ready without agreed features")
