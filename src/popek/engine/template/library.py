@@ -13,9 +13,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from popek.engine import tlb
-from popek.engine.template import floating, layout, rules, templates
+from popek.engine.template import layout, rules, templates
 from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS
-from popek.isa import a, memory
+from popek.isa import a, fp, memory
 from popek.isa.table import IDS, OPS
 
 FAMILIES = ("li", "li64", "mv", "spill", "reload", "jump_register", "call_register")
@@ -124,7 +124,7 @@ def bailing() -> dict[object, object]:
     made: dict[object, object] = {getattr(memory, f"{a}_u{n}"): getattr(tlb, f"try_{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)}
     made |= {memory.atomic_address: tlb.try_atomic_address, memory.reserve_address: tlb.try_reserve_address, memory.host_written: tlb.no_code_written,
              a.store_conditional_failed: tlb.try_conditional}
-    return made | floating.bailing()
+    return made | fp.TRY
 
 
 def build() -> bytes:
