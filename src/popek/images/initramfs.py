@@ -29,7 +29,8 @@ def base(out: Cpio, busybox: bytes, version: str, modules: Mapping[str, bytes], 
     out.device("dev/console", "c", 5, 1)
     out.file("init", script(init), 0o755)
     out.file("bin/busybox", busybox, 0o755)
-    out.link("bin/sh", "busybox")
+    for name in ("sh", "mount"):  # busybox finds its other commands through /proc/self/exe
+        out.link(f"bin/{name}", "busybox")
     folder = f"lib/modules/{version}"
     lines = []
     for name, data in modules.items():
@@ -56,7 +57,7 @@ def for_memory(busybox: bytes, version: str, modules: Mapping[str, bytes]) -> by
     base(out, busybox, version, modules, "run-memory.sh")
     _agent(out)
     for name in applets(busybox):
-        if name not in ("busybox", "sh", "linuxrc"):
+        if name not in ("busybox", "sh", "mount", "linuxrc"):
             out.link(f"bin/{name}", "busybox")
     out.link("sbin", "bin")
     out.folder("usr")

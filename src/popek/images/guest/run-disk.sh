@@ -1,5 +1,5 @@
 #!/bin/sh
-# First program of a guest whose root is a disk: load drivers, mount the disk, hand over to the agent.
+# First program of a guest whose root is the disk with the serial number popek-root: load drivers, mount the disk, hand over to the agent.
 
 fail() {
     echo "popek: $*" >/dev/console
@@ -10,16 +10,20 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 modprobe -a $(cat /modules) || fail "a kernel module cannot be loaded"
-tries=0
-until [ -b /dev/vda ]; do
+disk= tries=0
+until [ "$disk" ]; do
     tries=$((tries + 1))
     [ $tries -lt 200 ] || fail "there is no disk"
-    sleep 0.01
+    for entry in /sys/block/vd*; do
+        read -r serial 2>/dev/null <"$entry/serial"
+        [ "$serial" = popek-root ] && disk=/dev/${entry##*/}
+    done
+    [ "$disk" ] || sleep 0.01
 done
-mount -t ext4 -o noatime /dev/vda /root || fail "the disk cannot be mounted"
+mount -t ext4 -o noatime $disk /root || fail "the disk cannot be mounted"
 mount -t tmpfs -o nosuid,nodev,mode=755 run /root/run
 mkdir /root/run/popek
 cp /bin/busybox /agent /child /root/run/popek/
 for folder in dev proc sys; do mount --move /$folder /root/$folder; done
 hostname debian
-exec switch_root /root /run/popek/busybox sh /run/popek/agent /run/popek/busybox /run/popek
+exec /bin/busybox switch_root /root /run/popek/busybox sh /run/popek/agent /run/popek/busybox /run/popek

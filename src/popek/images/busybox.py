@@ -1,0 +1,20 @@
+"""The image `busybox`: Debian's kernel and static busybox, nothing else; it lives in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from popek.images import parts
+from popek.images.progress import Progress
+
+MODULES = ("virtio_mmio",)
+
+
+def build(folder: Path, cache: Path, progress: Progress) -> str:
+    """Fill `folder` with kernel, modules and busybox; returns the key of the packages."""
+    stock = parts.stock(cache, progress)
+    packages = [stock.kernel, stock.busybox]
+    paths = stock.archive.fetch(packages)
+    kernel = parts.unpack_kernel(paths[stock.kernel.name], MODULES, progress)
+    parts.keep(folder, kernel, parts.program(paths["busybox-static"], "busybox"))
+    return parts.key(packages)
