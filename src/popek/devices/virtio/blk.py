@@ -28,7 +28,7 @@ UNMAP = 1  # 5.2.6.1
 ID_BYTES = 20
 
 QUEUE_SIZE = 256
-RANGES = 64  # in one discard
+RANGES = 16  # in one discard
 RANGE_SECTORS = 1 << 22  # 2 GiB, in one range
 INLINE_BYTES = 1 << 20  # more than that at once is the worker's
 SLOW_NS = 2_000_000  # a request that took longer than this on a hart ...
@@ -115,7 +115,7 @@ class Block:
             if request is None:
                 continue
             kind, size = request[0], request[4]
-            if worker.busy or size > INLINE_BYTES or self._slow.get(kind):
+            if worker.busy or size > INLINE_BYTES or kind >= T_DISCARD or self._slow.get(kind):
                 worker.submit(partial(self._later, request))
             else:
                 before = perf_counter_ns()

@@ -10,6 +10,7 @@ import os
 import select
 import stat
 import time
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,8 @@ class Port:
         self._unwritten = 0  # bytes that the worker has
         self._written = 0  # bytes in all
         self._closing = False
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._waiting_lock = allocate_lock()
         self._regular = self._terminal = False
         if not callable(sink) and sink >= 0:
             mode = os.fstat(sink).st_mode
@@ -65,13 +68,11 @@ class Port:
         """Bytes fed that the guest has not taken."""
         return sum(map(len, tuple(self._inbox)))
 
-    def flush(self) -> None:
-        """Wait for the guest's output to be written, as long as it makes progress."""
-        deadline, seen = time.monotonic() + STUCK_SECONDS, self._written
-        while self._worker.busy and time.monotonic() < deadline:
-            time.sleep(0.001)
-            if self._written != seen:
-                deadline, seen = time.monotonic() + STUCK_SECONDS, self._written
+    def after_output(self, call: Callable[[], object]) -> None:
+        """Call `call` once all that the guest has written so far is written: now, or later from a worker."""
+        with self._waiting_lock:
+            self._waiting.append(call)
+        self._settle()
 
     # for the device, with its lock held
 
@@ -125,7 +126,12 @@ class Port:
         return True
 
     def close(self) -> None:
-        self.flush()
+        """Write what can be written; output that nobody takes is dropped."""
+        deadline, seen = time.monotonic() + STUCK_SECONDS, self._written
+        while self._unwritten and time.monotonic() < deadline:
+            time.sleep(0.001)
+            if self._written != seen:
+                deadline, seen = time.monotonic() + STUCK_SECONDS, self._written
         self._closing = True
         self._worker.close(STUCK_SECONDS)
 
@@ -134,7 +140,16 @@ class Port:
     def _later(self, data: bytes, then: Callable[[], None]) -> None:
         self._write(data, waiting=True)
         self._unwritten -= len(data)
-        then()
+        then()  # the guest goes on, and may have more at once
+        self._settle()
+
+    def _settle(self) -> None:
+        while not self._unwritten:
+            with self._waiting_lock:
+                call = self._waiting.popleft() if self._waiting else None
+            if call is None:
+                break
+            call()
 
     def _write(self, data: bytes, waiting: bool) -> int:
         """Write to the descriptor; how much. Without `waiting` only what it takes at once."""
