@@ -18,6 +18,7 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox uname -a
 /bin/busybox grep -c ^processor /proc/cpuinfo
 {more}

@@ -26,11 +26,13 @@ class RawMode:
     """`with RawMode(fd):` every key goes through unchanged; the old mode comes back however the process ends.
 
     A small child process keeps the old mode and waits for our end of a pipe to close: so the terminal comes back even
-    after a crash of native code or `kill -9`.
+    after a crash of native code or `kill -9`. `output`: what is shown goes through unchanged too, for guests whose own
+    terminal makes the ends of lines.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, output: bool = False) -> None:
         self.fd = fd
+        self.output = output
         self.before = termios.tcgetattr(fd)
         self.guardian = 0
         self.leash = -1
@@ -42,6 +44,8 @@ class RawMode:
             termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
             | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
         )  # fmt: skip
+        if self.output:
+            mode[OFLAG] &= ~termios.OPOST
         mode[LFLAG] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         mode[CFLAG] = mode[CFLAG] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
         mode[CC] = list(mode[CC])

@@ -96,7 +96,7 @@ def disk(text: str) -> Disk:
 
 def first_start(text: str) -> None:
     """The first start of all compiles the machine: say so to somebody who waits."""
-    print(f"popek: {text}", file=sys.stderr, flush=True)
+    print(f"popek: {text}\r", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

@@ -37,7 +37,8 @@ def main(chosen: argparse.Namespace) -> int:
         env = {"TERM": os.environ.get("TERM", "dumb")} | env
     source = -1 if os.isatty(STDIN) and not ours else STDIN
     keys = terminal.TripleKey() if raw else terminal.PlainInput()
-    with Signals((signal.SIGWINCH,)) as signals, terminal.RawMode(STDIN) if raw else contextlib.nullcontext():
+    mode = terminal.RawMode(STDIN, output=True) if raw else contextlib.nullcontext()
+    with Signals((signal.SIGWINCH,)) as signals, mode:
 
         def attend(session: Session) -> int:
             def on_signal(number: int) -> bool:
