@@ -68,10 +68,10 @@ def rounded(symbol: str, names: str, width: int, number: str, operands: str, nan
     return function(symbol, names, f"""  %nearest = icmp eq i32 %rm, 0
   br i1 %nearest, label %fast, label %soft, {LIKELY}
 fast:
-{loads}{number}{bits_of("r", width)}  %nan = fcmp uno {kind} %r, %r
+{loads}{number}  %nan = fcmp uno {kind} %r, %r
   br i1 %nan, label %{nan}, label %done, {UNLIKELY}
 {canonical}done:
-  ret i64 %bits
+{bits_of("r", width)}  ret i64 %bits
 """)
 
 

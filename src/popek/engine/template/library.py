@@ -105,6 +105,7 @@ def compile_texts(texts: list[str], support: str) -> bytes:
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()  # moves what only a store needs next to it: a double then stays one
     passes.run(module, builder)
     return bytes(machine.emit_object(module))
 
