@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from popek.api.spec import Disk, Spec
 from popek.base.errors import BadInput
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from popek.api.checks import Check
     from popek.api.machine import Machine
     from popek.api.session import Session
-    from popek.images import Image
+    from popek.images.catalog import Image
 
 
 class Ended(NamedTuple):
@@ -90,18 +90,24 @@ def boot(
 
 def image(name: str, progress: Callable[..., None]) -> Image:
     """The image of this name, built if it is not there yet. Raises BadInput for an unknown one."""
-    from popek import images
-    from popek.api import build
+    from popek.images import catalog
 
-    if name not in images.known():
+    if name not in catalog.known():
         import difflib
 
-        near = difflib.get_close_matches(name, images.known(), 1, 0.4)
+        near = difflib.get_close_matches(name, catalog.known(), 1, 0.4)
         raise BadInput(
             f"there is no image {name!r}",
-            f"did you mean {near[0]}?" if near else f"known are {', '.join(images.known())}",
+            f"did you mean {near[0]}?" if near else f"known are {', '.join(catalog.known())}",
         )
-    return images.get(name, build.run, progress)
+    return catalog.get(name, build_guest, progress)
+
+
+def build_guest(*arguments: Any, **options: Any) -> Any:
+    """The runner of a build; what it needs is imported only when something is built."""
+    from popek.api import build
+
+    return build.run(*arguments, **options)
 
 
 def run(
@@ -130,12 +136,12 @@ def run(
     from popek.images import agent
 
     spec = Spec(
-        kernel=str(made.kernel),
-        initrd=str(made.initrd),
-        append=f"{made.cmdline} hostname={name}" if name else made.cmdline,
+        kernel=made.kernel,
+        initrd=made.initrd,
+        append=f"{made.append} hostname={name}" if name else made.append,
         memory=memory,
         harts=harts,
-        disks=(Disk(str(made.disk), made.disk_format, overlay=True),) if made.disk else (),
+        disks=(Disk(made.disk, "raw", overlay=True, serial=made.serial),) if made.disk else (),
         engine=engine,
         name=name,
     ).checked()
@@ -156,23 +162,23 @@ def run(
 
 def image_list() -> list[ImageState]:
     """All known images."""
-    from popek import images
+    from popek.images import catalog
 
-    return [ImageState(name, *images.state(name)) for name in images.known()]
+    return [ImageState(*row) for row in catalog.states()]
 
 
 def image_remove(name: str) -> bool:
     """Forget a built image; False if there was none."""
-    from popek import images
+    from popek.images import catalog
 
-    return images.remove(name)
+    return catalog.remove(name)
 
 
 def prune(everything: bool = False) -> int:
     """Forget downloads and left-overs, or all that is kept; the bytes freed."""
-    from popek import images
+    from popek.images import catalog
 
-    return images.prune(everything)
+    return catalog.prune(everything)
 
 
 def doctor(offline: bool = False) -> Iterator[Check]:

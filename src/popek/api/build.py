@@ -5,44 +5,47 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from popek.api.machine import Machine
 from popek.api.spec import Disk, Spec
 
 
+class BuildDisk(Protocol):
+    """A disk of the guest that builds."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def readonly(self) -> bool: ...
+
+
 def run(
-    kernel: Path,
-    initrd: Path,
-    cmdline: str,
-    disks: Sequence,
-    memory: int,
-    on_control: Callable[[str], None],
-    log: Path,
-) -> int:
-    """Boot it, give every console line to `on_control`, keep the console in `log`; 0 if it powered off by itself.
+    kernel: Path, initrd: Path, append: str, disks: Sequence[BuildDisk], memory: int, line: Callable[[str], None]
+) -> None:
+    """Boot it and return when it has ended; `line` gets each line of its serial console.
 
     A KeyboardInterrupt goes through, and the machine is gone by then.
     """
     spec = Spec(
         kernel=str(kernel),
         initrd=str(initrd),
-        append=cmdline,
+        append=append,
         memory=memory,
-        disks=tuple(Disk(str(d.path), d.format, d.readonly) for d in disks),
+        disks=tuple(Disk(str(disk.path), "raw", disk.readonly) for disk in disks),
     )
     rest = b""
 
     def serial(data: bytes) -> None:
         nonlocal rest
-        file.write(data)
         *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            on_control(line.decode("utf-8", "replace").rstrip("\r"))
+        for text in lines:
+            line(text.decode("utf-8", "replace").rstrip("\r"))
 
-    with open(log, "wb", buffering=0) as file, Machine(spec.checked(), serial_out=serial) as machine:
+    with Machine(spec.checked(), serial_out=serial) as machine:
         machine.start()
         poll = select.poll()
         poll.register(machine.done, select.POLLIN)
         poll.poll()
-        outcome = machine.wait()
-    return 0 if outcome.kind == "off" else outcome.code or 1
+        machine.wait()
