@@ -95,6 +95,7 @@ class Plic:
     level: Array[u32, WORDS]   # the sources' lines
     pending: Array[u32, WORDS]
     claimed: Array[u32, WORDS]
+    again: Array[u32, WORDS]   # pulses that came while their source was being served
     context: Array[Context, CONTEXTS]
 
 
@@ -141,7 +142,8 @@ def update(p: Plic) -> None:
 def gateway(p: Plic) -> None:
     """A level that is up and not being served becomes pending. The lock is held."""
     for w in range(WORDS):
-        p.pending[w] = p.pending[w] | p.level[w] & ~p.claimed[w]
+        p.pending[w] = p.pending[w] | (p.level[w] | p.again[w]) & ~p.claimed[w]
+        p.again[w] = p.again[w] & p.claimed[w]
     update(p)
 
 
@@ -161,8 +163,34 @@ def set_level(p: Plic, source: u64, level: u32) -> None:
         # the gateway has passed the request on: it stays pending until somebody claims it, as the specification has it,
         # but a level that went away before that is not worth an interrupt
         p.level[source >> 5] = p.level[source >> 5] & ~bit
-        p.pending[source >> 5] = p.pending[source >> 5] & ~bit
-        update(p)
+        forget(p, source)
+    atomic_store(p.lock, 0)
+
+
+@fn
+def forget(p: Plic, source: u64) -> None:
+    """A request that nobody has claimed yet is withdrawn. The lock is held."""
+    bit = u32(1) << (source & 31)
+    p.pending[source >> 5] = p.pending[source >> 5] & ~bit
+    p.again[source >> 5] = p.again[source >> 5] & ~bit
+    update(p)
+
+
+@fn
+def pulse(p: Plic, source: u64) -> None:
+    """One request of a source, whatever its level. Any thread."""
+    lock(p)
+    p.again[source >> 5] = p.again[source >> 5] | u32(1) << (source & 31)
+    gateway(p)
+    atomic_store(p.lock, 0)
+
+
+@fn
+def cancel(p: Plic, source: u64) -> None:
+    """Withdraw a pulse. Any thread."""
+    lock(p)
+    if p.level[source >> 5] >> (source & 31) & 1 == 0:
+        forget(p, source)
     atomic_store(p.lock, 0)
 
 

@@ -4,7 +4,7 @@ Output leaves at once, input comes from a ring that any amount may wait in; both
 """
 from __future__ import annotations
 
-from popek.devices.irq import Plic, relax, set_level
+from popek.devices.irq import Plic, cancel, pulse, relax, set_level
 from popek.lang import Array, Opaque, Ptr, atomic_cas, atomic_store, cast, fn, port, struct, u8, u32, u64
 
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
@@ -52,6 +52,7 @@ class Uart:
     plic: Ptr[Plic]
     source: u32
     lock: u32
+    up: u32                    # the interrupt line
     ier: u8
     fcr: u8
     lcr: u8
@@ -106,8 +107,33 @@ def trigger(u: Uart) -> u64:
 
 @fn
 def settle(u: Uart) -> None:
-    """Drive the interrupt line as the registers say."""
-    set_level(cast(Plic, u.plic), u64(u.source), u32(interrupt_id(u) != NO_INTERRUPT))
+    """Hold the interrupt line up while something received waits. A transmitter that is empty only pulses it.
+
+    A level there would be the data sheet's, but drivers that never read IIR (xv6) would be interrupted for ever; they
+    were written for a machine whose interrupt controller does not look at the level again.
+    """
+    plic = cast(Plic, u.plic)
+    up: u32 = 0
+    if (u.ier & RX_ENABLE != 0 and received(u) != 0) or (u.ier & LINE_ENABLE != 0 and u.overrun != 0):
+        up = 1
+    fell = up == 0 and u.up != 0
+    u.up = up
+    set_level(plic, u64(u.source), up)
+    if fell:
+        pulse_transmitter(u)       # which the level hid
+
+
+@fn
+def pulse_transmitter(u: Uart) -> None:
+    """Interrupt if the transmitter became empty, nobody has asked since, and the guest wants to know."""
+    if u.ier & TX_ENABLE != 0 and u.tx_pending != 0 and transmitter_empty(u):
+        pulse(cast(Plic, u.plic), u64(u.source))
+
+
+@fn
+def calm_transmitter(u: Uart) -> None:
+    """The guest has asked, or does not want to know any more."""
+    cancel(cast(Plic, u.plic), u64(u.source))
 
 
 @fn
@@ -122,6 +148,7 @@ def changed(u: Uart) -> None:
     """Input has arrived, or there is room for output again. Any thread."""
     lock(u)
     settle(u)
+    pulse_transmitter(u)
     atomic_store(u.lock, 0)
 
 
@@ -174,6 +201,7 @@ def uart_read(u: Uart, offset: u64) -> u8:
         value = interrupt_id(u)
         if value == TX_INTERRUPT:
             u.tx_pending = 0
+            calm_transmitter(u)
         if u.fcr & FIFO_ON != 0:
             value = value | FIFO_ENABLED
     elif offset == LCR:
@@ -202,15 +230,20 @@ def uart_write(u: Uart, offset: u64, value: u8) -> None:
             u.dll = value
         else:
             u.tx_pending = 1
+            pulse_transmitter(u)
             if u.mcr & LOOPBACK != 0:
                 loop_back(u, value)
     elif offset == IER:
         if u.lcr & DLAB != 0:
             u.dlm = value
         else:
-            if value & TX_ENABLE & ~u.ier != 0:
-                u.tx_pending = 1
+            old = u.ier
             u.ier = value & 15
+            if value & TX_ENABLE & ~old != 0:
+                u.tx_pending = 1
+                pulse_transmitter(u)
+            elif old & TX_ENABLE & ~value != 0:
+                calm_transmitter(u)
     elif offset == IIR:
         if value & FIFO_CLEAR_INPUT != 0 or (value ^ u.fcr) & FIFO_ON != 0:
             clear_input(u)
