@@ -16,7 +16,7 @@ from popek.isa.table import IDS, decode, execute
 from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, port, u32, u64, unlikely
 
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
-SYSTEM = KINDS.index("system")
+BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
 PAGE = 4096
 LINK_ROOM = 512  # a run makes at most MAX_RUN links
 
@@ -127,9 +127,8 @@ def slow_step(h: Hart, site: u64) -> u64:
             word = memory.fetch(h, h.pc)
         d = c.decoded
         decode(word, d)
-        op = d.op
-        epoch = c.epoch
-        straight = d.flags != SYSTEM
+        op, kind, pc, epoch = d.op, d.flags, h.pc, c.epoch
+        straight = kind != SYSTEM
         execute(h, d)
         h.instret += 1
         if straight and c.epoch == epoch and atomic_load(h.poll) == 0:
@@ -137,7 +136,7 @@ def slow_step(h: Hart, site: u64) -> u64:
             if offset < PAGE and page.entry[offset >> 1] != 0:
                 h.instret -= u64(page.seq[offset >> 1])
                 return c.executable + u64(page.entry[offset >> 1])
-        at_poll_point = op == MRET or op == SRET or op == WFI
+        at_poll_point = kind == JUMP_REGISTER or ((kind == BRANCH or kind == JUMP) and h.pc <= pc) or op == MRET or op == SRET or op == WFI
     except Trap:
         trap(h)
         at_poll_point = True

@@ -1,0 +1,180 @@
+"""Harts on the template engine with a little RAM, for tests: the native counterpart of tests.isa.machine. No assertions here."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from pathlib import Path
+from typing import Any
+
+from popek.engine.template import setup
+from popek.isa import table
+from popek.isa.hart import Board, Hart, reset
+from popek.isa.pmp import pmp_open
+from popek.lang import cache, fn, objects
+from popek.lang.llvm import emit
+from tests.engine import desk
+from tests.engine.desk import POLL_STOP, POLL_WATCH, Desk
+
+RAM = 0x8000_0000
+MASK = (1 << 64) - 1
+RUN = "popek.engine.template.run.run_hart"
+
+
+@fn(export=True)
+def prepare(h: Hart) -> None:
+    """A hart as after power-on, that may reach all memory."""
+    reset(h)
+    pmp_open(h)
+
+
+@functools.cache
+def library() -> objects.Library:
+    """The engine with the desk's devices around it, compiled once and kept."""
+    here = Path(__file__).resolve().parent
+    source = Path(setup.__file__).resolve().parent.parent.parent
+
+    def make() -> objects.Image:
+        from popek.engine.template import run
+
+        functions, bound, substitute = setup.build_parts()
+        bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap}
+        return objects.build(emit([*functions, prepare], ports=bound, substitute=substitute, exports=[*functions, prepare]))
+
+    key = objects.fingerprint("tests.engine.native", here / "desk.py", here / "native.py", source / "engine", source / "isa")
+    return objects.cached(key, make).link()
+
+
+@functools.cache
+def templates() -> bytes:
+    """The packed template library."""
+    here = Path(setup.__file__).resolve().parent
+
+    def make() -> bytes:
+        from popek.engine.template import library
+
+        return library.build()
+
+    return cache.kept(cache.fingerprint("tests.templates", here, here.parent / "tlb.py", here.parent.parent / "isa"), make)
+
+
+class NativeMachine:
+    """`harts` harts on the template engine, RAM of `size` bytes at RAM."""
+
+    def __init__(self, harts: int = 1, size: int = 1 << 20) -> None:
+        self.library = library()
+        self.ram, self.code_map = setup.Memory(size), setup.Memory(max(size >> 12, 4096))
+        self.memory = self.ram.map
+        self.board = Board.ctype()()
+        self.board.ram, self.board.ram_base, self.board.ram_size = self.ram.address, RAM, size
+        self.board.code_map = self.code_map.address
+        self.engine = setup.TemplateEngine(self.library, templates())
+        self._prepare = self.library.call(prepare, None, ctypes.c_uint64)
+        self._run = self.library.call(RUN, None, ctypes.c_uint64)
+        self._forget = self.library.call("popek.engine.template.pages.reset_hart", None, ctypes.c_uint64)
+        self._device_wrote = self.library.call("popek.engine.template.pages.device_wrote", None, *[ctypes.c_uint64] * 3)
+        self.harts: list[Any] = []
+        self.desks: list[Any] = []
+        for number in range(harts):
+            h, d = Hart.ctype()(), Desk.ctype()()
+            h.board, h.vm, h.hartid, h.pc = ctypes.addressof(self.board), ctypes.addressof(d), number, RAM
+            self._prepare(ctypes.addressof(h))
+            self.harts.append(h)
+            self.desks.append(d)
+        for number, h in enumerate(self.harts):
+            self.engine.attach(ctypes.addressof(h), number, harts)
+        self.hart, self.desk = self.harts[0], self.desks[0]
+
+    def write(self, address: int, data: bytes, tell: bool = False) -> None:
+        """Put bytes into guest memory; `tell`: as a device does, so that engines know."""
+        self.memory[address - RAM:address - RAM + len(data)] = data
+        if tell:
+            self._device_wrote(ctypes.addressof(self.hart), address, len(data))
+
+    def word(self, address: int, size: int = 8) -> int:
+        """Read a little-endian number from guest memory."""
+        return int.from_bytes(self.memory[address - RAM:address - RAM + size], "little")
+
+    def put(self, address: int, value: int, size: int = 8) -> None:
+        """Write a little-endian number into guest memory."""
+        self.write(address, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+
+    def program(self, text: str, address: int = RAM) -> int:
+        """Assemble lines as tests.isa.machine does. Returns the address after the last one."""
+        lines = [line for line in (line.split("#")[0].strip() for line in text.strip().splitlines()) if line]
+        labels: dict[str, int] = {}
+        for second in (False, True):
+            at = address
+            for line in lines:
+                if line.endswith(":"):
+                    labels[line[:-1]] = at
+                    continue
+                size = 2 if line.startswith("c.") else 4
+                if second:
+                    *head, last = line.split(" ")
+                    if last in labels:
+                        line = " ".join([*head, hex(labels[last])])
+                    self.put(at, table.assemble(line, at), size)
+                at += size
+        return at
+
+    def run(self, number: int = 0, seconds: float = 10.0, polls: int = 0) -> bool:
+        """Run one hart until it finishes, or for a number of poll points. False: it had to be stopped from outside."""
+        h, d = self.harts[number], self.desks[number]
+        d.polls, d.limit, d.finished = 0, polls, 0
+        h.poll = h.poll & 1 | (POLL_WATCH if polls else 0)
+        watchdog = threading.Timer(seconds, self.stop, (number,))
+        watchdog.daemon = True
+        watchdog.start()
+        self._run(ctypes.addressof(h))
+        watchdog.cancel()
+        h.poll = h.poll & 1
+        return bool(d.finished or (polls and d.polls >= polls))
+
+    def stop(self, number: int = 0) -> None:
+        """Make a hart leave at its next poll point; from any thread."""
+        self.harts[number].poll |= POLL_STOP
+
+    def run_all(self, seconds: float = 20.0) -> bool:
+        """Run all harts, each on a thread, until all have finished."""
+        done = [False] * len(self.harts)
+
+        def one(number: int) -> None:
+            done[number] = self.run(number, seconds)
+
+        threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(len(self.harts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(seconds + 5)
+        return all(done)
+
+    @property
+    def address(self) -> int:
+        """Host address of the first hart."""
+        return ctypes.addressof(self.hart)
+
+    def go(self, seconds: float = 5.0) -> bool:
+        """Run the first hart until something stops it. False: it had to be stopped from outside."""
+        late: list[bool] = []
+
+        def stop() -> None:
+            late.append(True)
+            self.stop()
+
+        watchdog = threading.Timer(seconds, stop)
+        watchdog.daemon = True
+        watchdog.start()
+        self._run(self.address)
+        watchdog.cancel()
+        self.hart.poll &= 1
+        return not late
+
+    def forget(self, number: int = 0) -> None:
+        """Throw everything translated away, as a reset of the hart does."""
+        self._forget(ctypes.addressof(self.harts[number]))
+
+    def statistics(self, number: int = 0) -> dict[str, int]:
+        """The engine's counters."""
+        return self.engine.statistics(ctypes.addressof(self.harts[number]))
