@@ -84,6 +84,26 @@ def factory(step: int):
     return advance
 
 
+def typed_factory(kind):
+    @fn
+    def narrow(a: kind) -> kind:
+        b: kind = a + 1
+        return b
+
+    @fn(inline=True)
+    def wide(a: kind) -> u64:
+        return u64(a)
+
+    return narrow, wide
+
+
+def test_types_from_the_function_around() -> None:
+    narrow, wide = typed_factory(u8)
+    assert narrow(255) == 0 and wide(256) == 0
+    narrow, wide = typed_factory(u16)
+    assert narrow(255) == 256 and wide(256) == 256
+
+
 def test_things_that_work() -> None:
     assert constants(1) == 1 + 13 + 13 + 2 + 8
     assert look_up(5) == 34

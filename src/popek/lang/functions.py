@@ -5,6 +5,7 @@ Only declarations live here. Reading the source is front.py's, plain-Python runn
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -47,6 +48,7 @@ class Function:
         self.__doc__ = python.__doc__
         self.__wrapped__ = python
         self.symbol: str = f"{python.__module__}.{python.__qualname__}".replace(".<locals>", "")
+        self.nearby: dict[str, Any] = {}  # names in annotations that are locals of the function around
         self.tree: Any = None  # the typed tree, once front.py has read it
         self.code: Any = None  # the plain-Python version, once run.py has made it
 
@@ -57,6 +59,15 @@ class Function:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.symbol}>"
+
+
+def _with_nearby(function: Function) -> Function:
+    """Note what annotations mean inside a factory: as text they are not part of the closure."""
+    if "<locals>" in function.__qualname__:
+        around = sys._getframe(2).f_locals
+        texts = function.python.__annotations__.values()
+        function.nearby = {text: around[text] for text in texts if isinstance(text, str) and text in around}
+    return function
 
 
 @overload
@@ -73,8 +84,8 @@ def fn(function: Any = None, **options: Any) -> Any:
     it may call the subset body as `symbol.soft`. If it returns None (host not able), the subset body is used as it is.
     """
     if function is None:
-        return lambda f: Function(f, **options)
-    return Function(function, **options)
+        return lambda f: _with_nearby(Function(f, **options))
+    return _with_nearby(Function(function, **options))
 
 
 @overload
@@ -84,8 +95,8 @@ def port(*, raises: bool = ...) -> Callable[[F], F]: ...
 def port(function: Any = None, *, raises: bool = False) -> Any:
     """Declare a function whose implementation is chosen at composition."""
     if function is None:
-        return lambda f: Function(f, "port", raises=raises)
-    return Function(function, "port", raises=raises)
+        return lambda f: _with_nearby(Function(f, "port", raises=raises))
+    return _with_nearby(Function(function, "port", raises=raises))
 
 
 def extern(symbol: str) -> Callable[[F], F]:

@@ -51,6 +51,7 @@ class Scope:
     def __init__(self, function: Function) -> None:
         python = function.python
         self.globals = python.__globals__
+        self.nearby = function.nearby
         cells = python.__closure__ or ()
         self.cells = dict(zip(python.__code__.co_freevars, cells, strict=True))
         try:
@@ -75,7 +76,7 @@ class Scope:
     def resolve(self, node: ast.expr) -> Any:
         """The object an annotation means (names, attributes and subscripts only)."""
         if isinstance(node, ast.Name):
-            return self.find(node.id)
+            return self.nearby[node.id] if node.id in self.nearby else self.find(node.id)
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str):
                 return self.resolve(ast.parse(node.value, mode="eval").body)
