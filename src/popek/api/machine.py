@@ -41,6 +41,14 @@ BUILTIN = (
 )  # fmt: skip
 
 
+def _core_class(engine: str) -> Any:
+    if engine != "reference":
+        return NativeCore
+    from popek.api.reference import ReferenceCore
+
+    return ReferenceCore
+
+
 class Outcome(NamedTuple):
     """How a machine ended: "off", "reset", "fail" (with the guest's code) or "stopped" from outside."""
 
@@ -85,10 +93,7 @@ class Machine:
         ram = Block(spec.memory)
         self._closers.append(ram.free)
         bus = Bus()
-        core_class: Any = NativeCore
-        if spec.engine == "reference":
-            from popek.api.reference import ReferenceCore as core_class
-        self._core = core_class(
+        self._core: Any = _core_class(spec.engine)(
             spec.engine, spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress)
         self._closers.append(self._core.free)
         self._memory = GuestMemory(RAM_BASE, ram.view, self._core.wrote)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: What may end up in a build, under src/popek.
 _TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py")
-_STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py")
+_STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/step.py")
 _MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
 _SOURCES = {"templates": _TEMPLATE, "template": _TEMPLATE + _MONITOR, "step": _STEP + _MONITOR}
 
@@ -88,19 +88,16 @@ def exports() -> list[Any]:
 
 def step_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """Functions, ports and substitutes of the step engine."""
-    from popek.engine import step, tlb
-    from popek.isa import memory, ports
+    from popek.engine import step
+    from popek.isa import ports
     from popek.vmm import dispatcher
 
     bound = {
-        ports.tlb_flush: step.tlb_flush, ports.tlb_regime_changed: step.regime_changed,
-        ports.pmp_changed: step.pmp_changed, ports.code_modified: step.code_modified, ports.fence_i: step.fence_i,
+        ports.tlb_flush: step.tlb_flush, ports.tlb_regime_changed: step.forget_fetch,
+        ports.pmp_changed: step.forget_fetch, ports.code_modified: step.code_modified, ports.fence_i: step.fence_i,
         step.poll: dispatcher.poll, step.trap: dispatcher.trap,
     }
-    substitute: dict[Any, Any] = {getattr(memory, f"{what}_u{n}"): getattr(tlb, f"{what}_u{n}")
-                                  for what in ("load", "store") for n in (8, 16, 32, 64)}
-    substitute[memory.atomic_address] = tlb.atomic_address
-    return [step.run_hart, step.step_size, step.attach], bound, substitute
+    return [step.run_hart, step.step_size, step.attach], bound, {}
 
 
 def template_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:

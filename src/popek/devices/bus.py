@@ -126,7 +126,7 @@ class Bus:
         """What native code calls (vmm.vm.Access by address): 0 when the access was answered."""
 
         def answer(place: int) -> int:
-            access = _Access.from_address(place)
+            access = Request.from_address(place)
             try:
                 if access.write:
                     return 0 if self.write(access.address, access.size, access.value) else 1
@@ -142,7 +142,7 @@ class Bus:
         return answer
 
 
-class _Access(ctypes.Structure):
+class Request(ctypes.Structure):
     """vmm.vm.Access, without importing the monitor."""
 
     _fields_ = (("address", ctypes.c_uint64), ("value", ctypes.c_uint64), ("size", ctypes.c_uint32),

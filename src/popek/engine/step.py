@@ -1,13 +1,12 @@
 """The step engine: fetch, decode, execute, one instruction after another, natively. For bringing machines up and as a second opinion.
 
-It shares the data TLB with the template engine and keeps decoded instructions by their bits, so it holds no code that
-could go stale. What the monitor does is bound to the two ports at composition.
+It keeps decoded instructions by their bits and one translation, that of the page it fetches from; every load and store
+walks the page tables anew. So it holds nothing that could go stale, and shares nothing with the template engine.
+What the monitor does is bound to the two ports at composition.
 """
 from __future__ import annotations
 
-from popek.engine import tlb
-from popek.engine.tlb import Tlbs
-from popek.isa import memory, ports
+from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
@@ -46,7 +45,6 @@ class Known:
 class Step:
     """What the engine keeps of one hart: h.engine[0] leads here."""
 
-    tlbs: Tlbs                 # first, as engine/tlb wants it
     fetch_page: u64            # guest page that instructions were last fetched from, and where it is
     fetch_host: u64
     known: Array[Known, KNOWN]
@@ -62,7 +60,6 @@ def step_size() -> u64:
 def attach(h: Hart, place: u64) -> None:
     """Let zeroed memory at host address `place` serve a hart that was reset."""
     h.engine[0] = place
-    tlb.reset(h)
     cast(Step, h.engine[0]).fetch_page = NOWHERE
 
 
@@ -75,24 +72,6 @@ def forget_fetch(h: Hart) -> None:
 @fn
 def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
     """isa.ports.tlb_flush"""
-    if flags & ports.FLUSH_BY_ADDRESS != 0:
-        tlb.flush_page(tlb.tlbs(h), vaddr)
-    else:
-        tlb.flush(tlb.tlbs(h))
-    forget_fetch(h)
-
-
-@fn
-def regime_changed(h: Hart) -> None:
-    """isa.ports.tlb_regime_changed"""
-    tlb.regime_changed(h)
-    forget_fetch(h)
-
-
-@fn
-def pmp_changed(h: Hart) -> None:
-    """isa.ports.pmp_changed"""
-    tlb.flush(tlb.tlbs(h))
     forget_fetch(h)
 
 

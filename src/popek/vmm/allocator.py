@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from popek.isa.hart import SIE, SUPERVISOR, Hart
 from popek.isa.interrupts import lower_interrupt, raise_interrupt, wakes
+from popek.isa import ports
 from popek.isa.ports import fence_i, tlb_flush, tlb_regime_changed
 from popek.lang import Opaque, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, u32, u64
 from popek.vmm.port import sleep, wake
@@ -180,5 +181,5 @@ def suspend(h: Hart) -> None:
     """The calling hart waits for an interrupt, visibly suspended."""
     s = state_of(h)
     atomic_store(s.state, SUSPENDED)
-    wait_for_interrupt(h)
+    ports.wait_for_interrupt(h)
     atomic_store(s.state, STARTED)
