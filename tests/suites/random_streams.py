@@ -96,7 +96,7 @@ class Generator:
         while (left := length - len(stream.words)) > 0:
             straight = all(word & 0x7F not in (0x63, 0x6F) for word in stream.words[-4:])     # nothing jumps inside
             pair = straight and left > 8 and self.random.random() < 0.03
-            stream.words += self.reserved() if pair else [self.word(left)]
+            stream.words += self.reserved() if pair else [self.word(left, paged)]
         stream.words.append(table.assemble("ecall"))
         return stream
 
@@ -122,8 +122,10 @@ class Generator:
         page = self.random.randrange(1, 511 if paged else DATA_PAGES - 1)
         return (VIRTUAL if paged else DATA) + page * 4096 + inside
 
-    def word(self, left: int) -> int:
-        """A random instruction; branches go forward within the `left` remaining ones."""
+    def word(self, left: int, paged: bool = False) -> int:
+        """A random instruction, or two short ones; branches go forward within the `left` remaining words."""
+        if self.random.random() < 0.15:
+            return self.short(paged) | self.short(paged) << 16
         op = self.random.choice(self.memory if self.random.random() < 0.2 else self.ops)
         word = self.random.getrandbits(32) & ~op.encoding.mask & 0xFFFF_FFFF | op.encoding.match
         for field in op.encoding.fields:
@@ -138,6 +140,21 @@ class Generator:
             elif field.name == "imm" and op.kind in ("load", "store", "fp"):
                 word = self._set(word, field, self.random.randint(-64, 64) & ~self.random.choice((0, 3, 7, 7)))
         return self.csr(op) if op.kind == "csr" else word
+
+    def short(self, paged: bool) -> int:
+        """A random 16-bit instruction that stays where it is; in paged streams one that cannot trap."""
+        kinds = ("alu",) if paged else ("alu", "load", "store", "fp")
+        forms = [form for form in table.FORMS if form.of.kind in kinds and "(sp)" not in form.assembly]
+        form = self.random.choice(forms)
+        while True:
+            word = self.random.getrandbits(16) & ~form.encoding.mask | form.encoding.match
+            for field in form.encoding.fields:
+                if field.name in ("rd", "rd'"):
+                    word = self._set(word, field, self.random.choice((10, 11, 12, 13, 14, 15)))
+                elif field.name == "rs1'":
+                    word = self._set(word, field, self.random.choice((8, 9)))
+            if table.disassemble(word).startswith(form.mnemonic + " "):      # neither reserved nor another one
+                return word
 
     def reserved(self) -> list[int]:
         """LR and SC with nothing in between that may end the reservation."""

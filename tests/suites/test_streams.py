@@ -65,9 +65,8 @@ def on_reference(program: Path) -> bytes:
 def on_qemu(program: Path, folder: Path) -> bytes:
     """What it says on QEMU."""
     serial = folder / "serial"
-    command = [str(QEMU), "-M", "virt", "-cpu", "rv64,zba=on,zbb=on,zbs=on,svinval=on", "-m", "32", "-bios", "none",
-               "-display", "none", "-monitor", "none", "-serial", f"file:{serial}", "-kernel", str(program)]  # fmt: skip
-    subprocess.run(command, check=True, timeout=100)
+    command = "-M virt -cpu rv64,zba=on,zbb=on,zbs=on,svinval=on -m 32 -bios none -display none -monitor none".split()
+    subprocess.run([str(QEMU), *command, "-serial", f"file:{serial}", "-kernel", program], check=True, timeout=100)
     return serial.read_bytes()
 
 
