@@ -295,7 +295,10 @@ def branch(c: Cache, page: CodePage, rule: Rule, offset: u64, retired: u64) -> N
     c.holes[H_TAKEN] = c.executable + c.position
     c.holes[H_COUNT] = 0
     c.holes[H_SLOW] = 0
+    c.taken_at = 0
     emit(c, shape(c, rule.base + index))
+    if c.taken_at == 0:
+        return  # both operands are one pinned register, and the template knows that it is never taken
     c.far_at[c.far_count] = u32(c.taken_at)
     c.far_target[c.far_count] = page.vpage + target
     c.far_retired[c.far_count] = u32(retired)
