@@ -58,7 +58,7 @@ class Pair:
             hart.poll = 0
         reset(h)
         self.native._prepare(self.native.address)
-        n.pmpcfg[0] = n.pmpaddr[0] = 0
+        n.pmpcfg[0] = n.pmpaddr[0] = n.pmp_used = 0
         for hart in (h, n):
             for name, value in program.state.items():
                 array = name.rstrip("0123456789")
@@ -199,8 +199,9 @@ class Pair:
         self.trace, ran = None, self.trace
         self.load(program)
         lines = []
-        for pc, mode in ran[-40:]:
-            lines.append(f"{pc:#x} mode {mode}")
+        for pc, mode in ran:
+            if pc & 0x7_FFFF >= scaffold.CODE - RAM:
+                lines.append(f"{pc:#x} mode {mode}")
         return found, lines
 
     def _differ_at(self, program: Program, polls: int) -> list[str]:
@@ -234,15 +235,19 @@ def smaller(program: Program, fails: Callable[[Program], bool]) -> Program:
     for name in list(best.state):
         if name != "pc" and fails(trial := replace(best, state={k: v for k, v in best.state.items() if k != name})):
             best = trial
-    for name, value in (("entries", []), ("junk", -1), ("vectored", False)):
+    for name, value in (("entries", []), ("edited", []), ("pool", []), ("junk", -1), ("vectored", False), ("patience", 0), ("data", 0)):
         if fails(trial := replace(best, **{name: value})):
             best = trial
-    return replace(best, words=[w for w in best.words if w[1] not in (0x13, 1) or fails_without(best, w, fails)])
-
-
-def fails_without(program: Program, word: tuple[int, int, int], fails: Callable[[Program], bool]) -> bool:
-    """Is a no-operation needed (there is no code around it)? Kept: deleting them one by one is not worth its time."""
-    return True
+    for size in (256, 64, 16, 4, 1):  # no-operations around which nothing is left
+        i = 0
+        while i < len(best.words):
+            piece = best.words[i:i + size]
+            trial = replace(best, words=best.words[:i] + best.words[i + size:])
+            if all(w in (0x13, 1) for _, w, _ in piece) and fails(trial):
+                best = trial
+            else:
+                i += size
+    return best
 
 
 def describe(program: Program, found: list[str]) -> str:

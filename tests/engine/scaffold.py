@@ -1,7 +1,7 @@
 """What surrounds a random stream: the address map, page tables, trap handlers, and a program as data.
 
-A program is a row of *landings*. The machine-mode handler answers every trap by going on at the next landing, in that
-landing's mode, so that a stream survives whatever its instructions do. The last landing is the finisher.
+A program is a row of *landings*. The machine-mode handler answers a trap by going on at the next landing, in that
+landing's mode (or, a number of times, behind the instruction that was at fault), so that a stream survives whatever its instructions do. The last landing is the finisher.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from popek.isa import table
 from popek.isa.hart import FS, MPIE, MPP, MPRV, MXR, SPIE, SPP, SUM, TSR, TVM, TW
 
 RAM, SIZE = 0x8000_0000, 0x8_0000
-HANDLER, SUPERVISOR_HANDLER, FINISH = RAM, RAM + 0x400, RAM + 0x800
+HANDLER, SUPERVISOR_HANDLER, FINISH = RAM + 0x900, RAM + 0xC00, RAM + 0xE00  # not near RAM, which stray stores hit
 AREA, LANDINGS, POOL = RAM + 0x1000, RAM + 0x1040, RAM + 0x1800
 CODE, CODE_PAGES = RAM + 0x2000, 8
 DATA, DATA_PAGES = RAM + 0x1_0000, 16
@@ -56,6 +56,7 @@ class Program:
     entries: list[tuple[int, int]] = field(default_factory=list)  # page-table entries that differ: address, value
     edited: list[int] = field(default_factory=list)  # entries that the stream itself writes
     vectored: bool = False
+    patience: int = 0  # faults after which the machine's handler goes on behind the instruction, not at the next landing
     skip: int = 4  # what the supervisor's handler adds to sepc
     data: int = 0  # seed of the data pages
     junk: int = -1  # a code page that holds random bytes at first
@@ -95,6 +96,7 @@ class Program:
             start = CODE - RAM + self.junk * 4096
             ram[start:start + 4096] = r.randbytes(4096)
         put(ram, AREA, LANDINGS - 32)
+        put(ram, AREA + 8, self.patience)
         for i, (pc, bits, mie) in enumerate([*self.landings, (FINISH, MPP, 0)]):
             for j, value in enumerate((pc, ALL_STATUS, bits, mie)):
                 put(ram, LANDINGS + 32 * i + 8 * j, value)
@@ -161,18 +163,50 @@ def handlers(ram: bytearray, vectored: bool, skip: int) -> None:
     for cause in range(16):
         place(ram, HANDLER + 4 * cause, f"jal zero, {body:#x}")
         place(ram, SUPERVISOR_HANDLER + 4 * cause, f"jal zero, {SUPERVISOR_HANDLER + 0x100:#x}")
+    following = body + 4 * 34
+    patience, landing = AREA + 8 - (body + 40), AREA - (following + 16)
     place(ram, body, f"""lui t5, 0x20
         csrrc zero, mstatus, t5
+        csrr t5, mcause
+        blt t5, zero, {following:#x}
+        addi t6, zero, 1
+        sll t6, t6, t5
+        lui t5, 0xa
+        addi t5, t5, 0xf4
+        and t6, t6, t5
+        beq t6, zero, {following:#x}
+        auipc t6, 0
+        ld t5, {patience}(t6)
+        addi t5, t5, -1
+        sd t5, {patience}(t6)
+        bge zero, t5, {following:#x}
+        csrr t5, mepc
+        slli t5, t5, 45
+        srli t5, t5, 45
+        addi t6, zero, 1
+        slli t6, t6, 31
+        add t5, t5, t6
+        lhu t5, 0(t5)
+        andi t5, t5, 3
+        addi t5, t5, -3
+        csrr t6, mepc
+        addi t6, t6, 2
+        bne t5, zero, {body + 4 * 28:#x}
+        addi t6, t6, 2
+        csrw mepc, t6
+        mret
+        addi zero, zero, 0
+        addi zero, zero, 0
+        addi zero, zero, 0
+        addi zero, zero, 0
         csrw mip, zero
         lui t6, 0x2000
         addi t5, zero, -1
         sd t5, 8(t6)
-        lui t6, 0x1
-        auipc t5, 0
-        add t6, t6, t5
-        ld t5, {AREA - 0x1000 - (body + 28)}(t6)
+        auipc t6, 0
+        ld t5, {landing}(t6)
         addi t5, t5, 32
-        sd t5, {AREA - 0x1000 - (body + 28)}(t6)
+        sd t5, {landing}(t6)
         ld t6, 0(t5)
         csrw mepc, t6
         ld t6, 8(t5)

@@ -65,6 +65,7 @@ class Streams:
         self.subroutines: list[tuple[int, int]] = []  # address, link register
         self.mode = 3
         self.p.vectored, self.p.skip = r.random() < 0.5, r.choice((2, 4, 4))
+        self.p.patience = r.choice((0, 10, 30, 50))
         if r.random() < 0.3:
             self.p.junk = r.randrange(CODE_PAGES)
         self.floating = r.random()  # how much floating point this stream likes
@@ -157,7 +158,8 @@ class Streams:
             else:
                 where = page + 8 * r.randrange(512)
             if r.random() < 0.12:
-                self.constant(register, r.randrange(P_POINTERS, P_DEVICES))
+                kind = {3: (0, 1, 2, 3, 4, 5), 1: (0, 1, 2, 3, 4, 5, 6, 7, 8), 0: (9, 10, 11, 12, 13, 14)}[self.mode]
+                self.constant(register, P_POINTERS + (r.choice(kind) if r.random() < 0.8 else r.randrange(16)))
             else:
                 self.relative(register, where)
 
@@ -168,7 +170,7 @@ class Streams:
         f = self.floating
         weights: list[tuple[float, Callable[[int], None]]] = [
             (34, self.alu), (18, self.memory), (6, self.atomic), (30 * f * f, self.fp), (4, self.csr), (1.2, self.system), (0.15, self.illegal),
-            (1.5, lambda d: self.pointers()), (1.2, self.smc), (0.8, self.wild), (1.2, self.device), (1.2, self.special)]  # fmt: skip
+            (1.5, lambda d: self.pointers()), (1.2, self.smc), (0.6, self.wild), (1.2 if self.mode else 0.3, self.device), (1.2, self.special), (1.0, self.interrupt)]  # fmt: skip
         if depth < 3:
             weights += [(6, self.skip), (3.5, self.loop), (2, self.call), (1.5, self.indirect)]
         (chosen,) = self.r.choices([w[1] for w in weights], [w[0] for w in weights])
@@ -219,17 +221,20 @@ class Streams:
     def csr(self, depth: int) -> None:
         r = self.r
         row = r.choice(BY_KIND["csr"])
-        roll = r.random()
-        if roll < 0.12:
-            number = r.choice(list(csr.NUMBERS.values())) if roll < 0.08 else r.getrandbits(12)
+        roll, zimm = r.random(), r.randrange(32) << 12
+        if roll < 0.1:
+            number = r.choice(list(csr.NUMBERS.values())) if roll < 0.09 else r.getrandbits(12)
             row = BY_NAME[r.choice(("csrr", "csrrc_none", "csrrci_none", "csrrsi_none"))]
         elif roll < 0.35 and self.floating > 0.3:
-            number = r.choice((1, 2, 3))
+            number = r.choice((1, 1, 1, 3, 2))
+            if number == 2:
+                row, zimm = BY_NAME["csrrwi"], r.choice((0, 0, 1, 2, 3, 4, 5)) << 12
         elif roll < 0.8:
-            number = csr.NUMBERS[r.choice(FREE_CSRS[:12] if self.mode < 3 else FREE_CSRS)]
+            number = csr.NUMBERS[r.choice((FREE_CSRS[:3], FREE_CSRS[:12], (), FREE_CSRS)[self.mode])]
+        elif self.mode < 3:
+            number, row = csr.NUMBERS[r.choice(("cycle", "time", "instret", "hpmcounter5", "sstatus"))], BY_NAME["csrr"]
         else:
             number, row = csr.NUMBERS[r.choice(("medeleg", "sstatus", "mstatus"))], BY_NAME[r.choice(("csrrci", "csrrsi"))]
-        zimm = r.randrange(32) << 12
         self.put(row, rd=self.target(), rs1=self.source(), imm=number, uimm=number | zimm if row.encoding.field("uimm").top > 12 else number)  # type: ignore[union-attr]
 
     def system(self, depth: int) -> None:
@@ -391,7 +396,7 @@ class Streams:
         one, two = self.target() or 29, self.target() or 30
         if one == two:
             two = 30 if one != 30 else 29
-        roll = r.randrange(7)
+        roll = r.randrange(6)
         if roll == 0:  # other page tables
             self.constant(one, r.randrange(P_SATP, P_TABLE))
             self.put("csrrw", rd=0 if r.random() < 0.5 else two, rs1=one, imm=0x180, uimm=0x180)
@@ -426,19 +431,25 @@ class Streams:
                 self.put(r.choice(("csrrs", "csrrc")), rd=0, rs1=two, imm=number, uimm=number)
             self.put("mret" if self.mode == 3 else "sret")
             self.patch(index, "addi", rd=one, rs1=one, imm=self.at - rest)
-        elif roll == 5:  # let an interrupt happen
-            bits = r.choice((2, 0x20, 0x22, 0x200, 0x222))
-            self.put("addi", rd=one, rs1=0, imm=bits)
-            if self.mode == 3:
-                self.put("csrrs", rd=two, rs1=one, imm=0x344, uimm=0x344)
-                self.put("csrrs", rd=0, rs1=one, imm=0x304, uimm=0x304)
-                self.put("csrrsi", rd=0, imm=0, uimm=0x300 | 8 << 12)
-            else:
-                self.put("csrrs", rd=two, rs1=one, imm=0x104, uimm=0x104)
-                self.put("csrrsi", rd=0, imm=0, uimm=0x144 | 2 << 12)
-                self.put("csrrsi", rd=0, imm=0, uimm=0x100 | 2 << 12)
         else:
             self.put("cbo_zero" if r.random() < 0.5 else r.choice(("cbo_clean", "cbo_flush", "cbo_inval")), rs1=r.choice(BASE))
+
+    def interrupt(self, depth: int) -> None:
+        """Let an interrupt become pending, enabled or both."""
+        r = self.r
+        one, two = self.target() or 29, self.target()
+        self.put("addi", rd=one, rs1=0, imm=r.choice((2, 0x20, 0x22, 0x200, 0x222)))
+        if self.mode == 3:
+            self.put("csrrs", rd=two, rs1=one, imm=0x344, uimm=0x344)
+            if r.random() < 0.8:
+                self.put("csrrs", rd=0, rs1=one, imm=0x304, uimm=0x304)
+            if r.random() < 0.7:
+                self.put("csrrsi", rd=0, imm=0, uimm=0x300 | 8 << 12)
+        elif self.mode == 1:
+            self.put("csrrs", rd=two, rs1=one, imm=0x104, uimm=0x104)
+            self.put("csrrsi", rd=0, imm=0, uimm=0x144 | 2 << 12)
+            if r.random() < 0.8:
+                self.put("csrrsi", rd=0, imm=0, uimm=0x100 | 2 << 12)
 
     # -- the whole --
 
@@ -491,7 +502,7 @@ class Streams:
             self.put("ecall" if last or r.random() < 0.7 else "ebreak")
 
         start = self.piece(write)
-        status = mode << MPP_SHIFT | r.choice((0, 1, 2, 3, 3, 3, 3)) << FS_SHIFT
+        status = mode << MPP_SHIFT | r.choice((0, 1, 2, 3, 3, 3, 3, 3, 3, 3)) << FS_SHIFT
         for bit, likely in ((MPIE, 0.5), (SPIE, 0.5), (SPP, 0.5), (SUM, 0.4), (MXR, 0.2), (TVM, 0.1), (TW, 0.1), (TSR, 0.1)):
             status |= bit if r.random() < likely else 0
         if mode == 3 and r.random() < 0.08:
@@ -507,8 +518,9 @@ class Streams:
             pool[i] = r.getrandbits(64)
         for i in range(P_POINTERS, P_DEVICES):
             where = r.choice((DATA + 4096 * r.randrange(1, DATA_PAGES) + r.choice((0, 8, -1, -4, r.randrange(4096))), RAM + scaffold.SIZE - r.randrange(12),
-                              RAM + r.choice((0, -1, -8)))) - RAM  # fmt: skip
-            pool[i] = r.choice((RAM, *WINDOWS[1], *WINDOWS[0])) + where & (1 << 64) - 1
+                              RAM - r.choice((1, 8)))) - RAM  # fmt: skip
+            base = (RAM, RAM, scaffold.GIGAPAGE, scaffold.USER_PAGES, scaffold.USER_BIG, r.choice(WINDOWS[1]))[(i - P_POINTERS) // 3]
+            pool[i] = base + where & (1 << 64) - 1
             if r.random() < 0.06:
                 pool[i] = r.choice((r.getrandbits(64), (1 << 64) - r.randrange(1, 9), 1 << 38, 0xFFFF_FFC0_0000_0000, 0x100_0000_0000))
         for i, value in enumerate((0x1000_0000, 0x1000_0FF0, scaffold.USER_BIG + 0x40_0008, 0x1000_1000, 0xFE0, 0x200_0000)):
@@ -567,7 +579,7 @@ class Streams:
             state[f"x{i}"] = r.choice((r.choice(NUMBERS), r.getrandbits(64), r.randrange(64)))
         for i in range(32):
             state[f"f{i}"] = r.choice((r.choice(NUMBERS), r.getrandbits(64), 0xFFFF_FFFF_0000_0000 | r.getrandbits(32)))
-        state["frm"] = r.choice((0, 0, 0, 1, 2, 3, 4, 5, 7))
+        state["frm"] = r.choice((0, 0, 0, 0, 1, 2, 3, 4, 0, 1, 5, 7))
         state["fflags"] = r.choice((0, r.randrange(32)))
         state["pc"] = scaffold.HANDLER
         state["mtvec"] = scaffold.HANDLER | (1 if self.p.vectored else 0)
