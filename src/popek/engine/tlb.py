@@ -1,34 +1,37 @@
 """The software TLB: what stands between a guest address and a host address on every engine that generates code.
 
-Lives here: the tables, their filling and flushing, and the two ways to use them (``load_*``/``store_*``, which fill
-on a miss, and ``try_load_*``/``try_store_*``, which give up with a bare Trap so that a template can leave for its
-slow path before anything happened). Not here: page walks (isa/paging) and who asks for a flush (isa, vmm).
+Lives here: the tables, their filling and flushing, and accesses through them. Not here: page walks (isa/paging), who asks
+for a flush (isa, vmm), and what engines keep beside the tables (template/cells).
 
 A page that holds translated code (``Board.code_map``) never gets a write entry, so self-modifying code costs the
 hot path nothing: such a store takes the slow path, which tells the engine.
 """
 from __future__ import annotations
 
+from typing import Any
+
 from popek.isa import memory, paging
 from popek.isa.hart import MACHINE as MACHINE_MODE
 from popek.isa.hart import MPP, MPP_SHIFT, MPRV, MXR, SUM, Hart
-from popek.lang import Array, Ptr, Trap, addr_of, at_u8, at_u16, at_u32, at_u64, cast, fn, struct, u8, u16, u32, u64, unlikely
+from popek.lang import Array, Ptr, addr_of, at_u8, at_u16, at_u32, at_u64, cast, fn, struct, u8, u16, u32, u64, unlikely
 
 ENTRIES = 1024  # direct mapped, 16 bytes each: a load touches the read half only
+GENERATIONS = 4096  # fit beside a page address
 PAGE = 4096
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 ALL = 0xFFFF_FFFF_FFFF_FFFF
-INVALID = 1  # never equal to a page address
 
 # Translation regimes that have tables of their own, so that changing between them flushes nothing.
 USER, SUPERVISOR, SUPERVISOR_SUM, MACHINE = 0, 1, 2, 3
 REGIMES = 4
 READ, WRITE = paging.READ, paging.WRITE
+# Words of Hart.engine
+E_TLBS, E_READ_GENERATION, E_WRITE_GENERATION = 0, 6, 7
 
 
 @struct
 class Entry:
-    """`tag` is the guest page address (or INVALID); host address = guest address + `addend`."""
+    """`tag` is the guest page address with the generation in its low bits; host address = guest address + `addend`."""
 
     tag: u64
     addend: u64
@@ -36,11 +39,15 @@ class Entry:
 
 @struct
 class DataTlb:
-    """One regime's table. `read` must stay first: generated code addresses both halves from one base."""
+    """One regime's table. `read` must stay first: both halves are addressed from one base.
+
+    What was filled under another generation is void: a flush is a new generation. No generation is 0, nor is a used tag.
+    """
 
     read: Array[Entry, ENTRIES]
     write: Array[Entry, ENTRIES]
-    used: u64  # anything filled since the last flush
+    read_generation: u64
+    write_generation: u64
 
 
 @struct
@@ -48,6 +55,10 @@ class Tlbs:
     """All data tables of one hart, and the translation state they were filled under."""
 
     data: Array[DataTlb, REGIMES]
+    generation: u64  # the last one given out
+    cells: u64  # host address of Entry records that an engine keeps at its own places, and their number
+    cell_count: u64
+    pages: Array[u64, 64]  # by page number modulo 4096: entries may exist, outside regime MACHINE
     satp: u64
     mxr: u64
     super_regions: Array[u64, 4]  # by gigabyte modulo 256: superpages may be cached
@@ -58,7 +69,7 @@ class Tlbs:
 @fn(inline=True)
 def tlbs(h: Hart) -> Tlbs:
     """The tables of a hart: the engine's first word."""
-    return cast(Tlbs, h.engine[0])
+    return cast(Tlbs, h.engine[E_TLBS])
 
 
 @fn(inline=True)
@@ -74,9 +85,15 @@ def write_entry(h: Hart, addr: u64) -> Ptr[Entry]:
 
 
 @fn(inline=True)
-def current(h: Hart) -> DataTlb:
-    """The table of the regime that data accesses are in."""
-    return cast(DataTlb, h.tlb)
+def read_tag(h: Hart, last: u64) -> u64:
+    """The tag that serves a load whose last byte is at `last`: one that crosses into another page finds no entry."""
+    return (last & PAGE_MASK) | h.engine[E_READ_GENERATION]
+
+
+@fn(inline=True)
+def write_tag(h: Hart, last: u64) -> u64:
+    """The same for a store."""
+    return (last & PAGE_MASK) | h.engine[E_WRITE_GENERATION]
 
 
 @fn
@@ -94,49 +111,85 @@ def regime_of(h: Hart) -> u32:
     return SUPERVISOR
 
 
-@fn
-def flush_table(t: DataTlb) -> None:
-    """Forget one regime's translations."""
-    if t.used == 0:
-        return
-    t.used = 0
-    for i in range(ENTRIES):
-        t.read[i].tag = INVALID
-        t.write[i].tag = INVALID
+@fn(inline=True)
+def select(h: Hart, t: Tlbs) -> None:
+    """Point the hart at the table of its present regime."""
+    d = t.data[regime_of(h)]
+    h.tlb = addr_of(d)
+    h.engine[E_READ_GENERATION] = d.read_generation
+    h.engine[E_WRITE_GENERATION] = d.write_generation
 
 
 @fn
-def flush(t: Tlbs) -> None:
-    """Forget every translation."""
+def new_generation(t: Tlbs) -> u64:
+    """A generation that no entry has. When all were used, every entry goes."""
+    t.generation += 1
+    if t.generation == GENERATIONS:
+        forget_entries(t)
+        t.generation = 1
+        for r in range(REGIMES):
+            t.data[r].read_generation = 1
+            t.data[r].write_generation = 1
+    return t.generation
+
+
+@fn(cold=True)
+def forget_entries(t: Tlbs) -> None:
+    """Clear every tag."""
+    for r in range(REGIMES):
+        for i in range(ENTRIES):
+            t.data[r].read[i].tag = 0
+            t.data[r].write[i].tag = 0
+    for i in range(t.cell_count):
+        cast(Entry, t.cells + i * Entry.size).tag = 0
+
+
+@fn
+def flush_translated(t: Tlbs) -> None:
+    """Forget what page tables said: every regime but MACHINE. The caller selects anew."""
     t.flushes += 1
     for i in range(4):
         t.super_regions[i] = 0
-    for r in range(REGIMES):
-        flush_table(t.data[r])
+    for i in range(64):
+        t.pages[i] = 0
+    g = new_generation(t)
+    for r in range(MACHINE):
+        t.data[r].read_generation = g
+        t.data[r].write_generation = g
 
 
 @fn
-def flush_page(t: Tlbs, vaddr: u64) -> None:
-    """Forget the translations that the leaf entry for `vaddr` may have given."""
+def flush(h: Hart) -> None:
+    """Forget every translation."""
+    t = tlbs(h)
+    flush_translated(t)
+    t.data[MACHINE].read_generation = t.generation
+    t.data[MACHINE].write_generation = t.generation
+    select(h, t)
+
+
+@fn
+def flush_page(h: Hart, vaddr: u64) -> bool:
+    """Forget the translations that the leaf entry for `vaddr` may have given. True if all were forgotten."""
+    t = tlbs(h)
     if in_superpage(t, vaddr):
-        flush(t)
-        return
-    slot = (vaddr >> 12) & (ENTRIES - 1)
-    for r in range(REGIMES):
-        t.data[r].read[slot].tag = INVALID
-        t.data[r].write[slot].tag = INVALID
+        flush_translated(t)
+        select(h, t)
+        return True
+    if (t.pages[(vaddr >> 18) & 63] >> ((vaddr >> 12) & 63)) & 1 != 0:
+        flush_translated(t)
+        select(h, t)
+    return False
 
 
 @fn
 def reset(h: Hart) -> None:
-    """Empty tables that were zero bytes."""
+    """Empty tables, of which nothing is known."""
     t = tlbs(h)
-    for r in range(REGIMES):
-        t.data[r].used = 1
-    flush(t)
+    t.generation = GENERATIONS - 1
     t.satp = h.satp
     t.mxr = h.mstatus & MXR
-    h.tlb = addr_of(t.data[regime_of(h)])
+    flush(h)
 
 
 @fn
@@ -147,33 +200,20 @@ def regime_changed(h: Hart) -> bool:
     if h.satp != t.satp or (h.mstatus & MXR) != t.mxr:
         t.satp = h.satp
         t.mxr = h.mstatus & MXR
-        flush_table(t.data[USER])
-        flush_table(t.data[SUPERVISOR])
-        flush_table(t.data[SUPERVISOR_SUM])
+        flush_translated(t)
         changed = True
-    h.tlb = addr_of(t.data[regime_of(h)])
+    select(h, t)
     return changed
 
 
 @fn
-def protect_code(t: Tlbs, host_page: u64) -> None:
-    """Drop every write entry that leads to a host page: code was translated from it."""
+def protect(h: Hart) -> None:
+    """Drop every write entry: code was translated, by this hart or another, from a page that may have one."""
+    t = tlbs(h)
+    g = new_generation(t)
     for r in range(REGIMES):
-        d = t.data[r]
-        if d.used != 0:
-            for i in range(ENTRIES):
-                if d.write[i].tag + d.write[i].addend == host_page:
-                    d.write[i].tag = INVALID
-
-
-@fn
-def protect_all(t: Tlbs) -> None:
-    """Drop every write entry."""
-    for r in range(REGIMES):
-        d = t.data[r]
-        if d.used != 0:
-            for i in range(ENTRIES):
-                d.write[i].tag = INVALID
+        t.data[r].write_generation = g
+    select(h, t)
 
 
 @fn
@@ -206,11 +246,10 @@ def load_miss(h: Hart, addr: u64, size: u64) -> u64:
             return memory.load_misaligned(h, addr, size)
         return memory.load_device(h, addr, paddr, u32(size))
     remember_superpage(t, h, addr)
-    d = current(h)
-    slot = (addr >> 12) & (ENTRIES - 1)
-    d.read[slot].tag = addr & PAGE_MASK
-    d.read[slot].addend = host - addr
-    d.used = 1
+    note_page(t, addr)
+    e = read_entry(h, addr)
+    e.tag = read_tag(h, addr)
+    e.addend = host - addr
     if size == 8:
         return at_u64(host).value
     if size == 4:
@@ -259,19 +298,25 @@ def holds_code(h: Hart, host: u64) -> bool:
 
 
 @fn(inline=True)
+def note_page(t: Tlbs, addr: u64) -> None:
+    """Remember that entries for this page may exist."""
+    t.pages[(addr >> 18) & 63] |= u64(1) << ((addr >> 12) & 63)
+
+
+@fn(inline=True)
 def fill_write(h: Hart, addr: u64, host: u64) -> None:
     """Let stores to this page through."""
+    note_page(tlbs(h), addr)
     e = write_entry(h, addr)
-    e.tag = addr & PAGE_MASK
+    e.tag = write_tag(h, addr)
     e.addend = host - addr
-    current(h).used = 1
 
 
 @fn
 def atomic_address(h: Hart, addr: u64, size: u64) -> u64:
     """memory.atomic_address through the table."""
     e = write_entry(h, addr)
-    if e.tag == (addr & PAGE_MASK) and addr & (size - 1) == 0:
+    if e.tag == write_tag(h, addr) and addr & (size - 1) == 0:
         return e.addend + addr
     host = memory.atomic_address_walk(h, addr, size)
     remember_superpage(tlbs(h), h, addr)
@@ -280,179 +325,30 @@ def atomic_address(h: Hart, addr: u64, size: u64) -> u64:
     return host
 
 
-@fn(inline=True)
-def try_atomic_address(h: Hart, addr: u64, size: u64) -> u64:
-    """memory.atomic_address if the table serves it (then the page holds no code), else a bare Trap."""
-    e = write_entry(h, addr)
-    if e.tag != (addr & PAGE_MASK) or addr & (size - 1) != 0:
-        raise Trap(0, 0)
-    return e.addend + addr
+def _accesses(n: int, value: Any, at: Any) -> tuple[Any, Any]:
+    """memory.load_u<n> and memory.store_u<n> through the table."""
+    size = n // 8
+    last = size - 1
+
+    @fn(inline=True)
+    def load(h: Hart, addr: u64) -> value:
+        e = read_entry(h, addr)
+        if unlikely(e.tag != read_tag(h, addr + last)):
+            return value(load_miss(h, addr, size))
+        return at(e.addend + addr).value
+
+    @fn(inline=True)
+    def store(h: Hart, addr: u64, v: value) -> None:
+        e = write_entry(h, addr)
+        if unlikely(e.tag != write_tag(h, addr + last)):
+            store_miss(h, addr, size, u64(v))
+        else:
+            at(e.addend + addr).value = value(v)
+
+    return load, store
 
 
-@fn(inline=True)
-def try_reserve_address(h: Hart, addr: u64, size: u64) -> u64:
-    """memory.reserve_address if the table serves it, else a bare Trap."""
-    e = read_entry(h, addr)
-    if e.tag != (addr & PAGE_MASK) or addr & (size - 1) != 0:
-        raise Trap(0, 0)
-    return e.addend + addr
-
-
-@fn(inline=True)
-def try_conditional(h: Hart, addr: u64, size: u64) -> u64:
-    """What to do about an SC without reservation: leave it to the slow path."""
-    raise Trap(0, 0)
-
-
-@fn(inline=True)
-def no_code_written(h: Hart, host: u64) -> None:
-    """memory.host_written after try_atomic_address: nothing to tell."""
-    pass
-
-
-@fn(inline=True)
-def load_u8(h: Hart, addr: u64) -> u8:
-    """Load 8 bits through the table."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != (addr & PAGE_MASK)):
-        return u8(load_miss(h, addr, 1))
-    return at_u8(e.addend + addr).value
-
-
-@fn(inline=True)
-def store_u8(h: Hart, addr: u64, value: u8) -> None:
-    """Store 8 bits through the table."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != (addr & PAGE_MASK)):
-        store_miss(h, addr, 1, u64(value))
-    else:
-        at_u8(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def try_load_u8(h: Hart, addr: u64) -> u8:
-    """Load 8 bits if the table serves them, else a bare Trap."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != (addr & PAGE_MASK)):
-        raise Trap(0, 0)
-    return at_u8(e.addend + addr).value
-
-
-@fn(inline=True)
-def try_store_u8(h: Hart, addr: u64, value: u8) -> None:
-    """Store 8 bits if the table serves them, else a bare Trap."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != (addr & PAGE_MASK)):
-        raise Trap(0, 0)
-    at_u8(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def load_u16(h: Hart, addr: u64) -> u16:
-    """Load 16 bits through the table."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != ((addr + 1) & PAGE_MASK)):
-        return u16(load_miss(h, addr, 2))
-    return at_u16(e.addend + addr).value
-
-
-@fn(inline=True)
-def store_u16(h: Hart, addr: u64, value: u16) -> None:
-    """Store 16 bits through the table."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != ((addr + 1) & PAGE_MASK)):
-        store_miss(h, addr, 2, u64(value))
-    else:
-        at_u16(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def try_load_u16(h: Hart, addr: u64) -> u16:
-    """Load 16 bits if the table serves them, else a bare Trap."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != ((addr + 1) & PAGE_MASK)):
-        raise Trap(0, 0)
-    return at_u16(e.addend + addr).value
-
-
-@fn(inline=True)
-def try_store_u16(h: Hart, addr: u64, value: u16) -> None:
-    """Store 16 bits if the table serves them, else a bare Trap."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != ((addr + 1) & PAGE_MASK)):
-        raise Trap(0, 0)
-    at_u16(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def load_u32(h: Hart, addr: u64) -> u32:
-    """Load 32 bits through the table."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != ((addr + 3) & PAGE_MASK)):
-        return u32(load_miss(h, addr, 4))
-    return at_u32(e.addend + addr).value
-
-
-@fn(inline=True)
-def store_u32(h: Hart, addr: u64, value: u32) -> None:
-    """Store 32 bits through the table."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != ((addr + 3) & PAGE_MASK)):
-        store_miss(h, addr, 4, u64(value))
-    else:
-        at_u32(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def try_load_u32(h: Hart, addr: u64) -> u32:
-    """Load 32 bits if the table serves them, else a bare Trap."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != ((addr + 3) & PAGE_MASK)):
-        raise Trap(0, 0)
-    return at_u32(e.addend + addr).value
-
-
-@fn(inline=True)
-def try_store_u32(h: Hart, addr: u64, value: u32) -> None:
-    """Store 32 bits if the table serves them, else a bare Trap."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != ((addr + 3) & PAGE_MASK)):
-        raise Trap(0, 0)
-    at_u32(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def load_u64(h: Hart, addr: u64) -> u64:
-    """Load 64 bits through the table."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != ((addr + 7) & PAGE_MASK)):
-        return u64(load_miss(h, addr, 8))
-    return at_u64(e.addend + addr).value
-
-
-@fn(inline=True)
-def store_u64(h: Hart, addr: u64, value: u64) -> None:
-    """Store 64 bits through the table."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != ((addr + 7) & PAGE_MASK)):
-        store_miss(h, addr, 8, u64(value))
-    else:
-        at_u64(e.addend + addr).value = value
-
-
-@fn(inline=True)
-def try_load_u64(h: Hart, addr: u64) -> u64:
-    """Load 64 bits if the table serves them, else a bare Trap."""
-    e = read_entry(h, addr)
-    if unlikely(e.tag != ((addr + 7) & PAGE_MASK)):
-        raise Trap(0, 0)
-    return at_u64(e.addend + addr).value
-
-
-@fn(inline=True)
-def try_store_u64(h: Hart, addr: u64, value: u64) -> None:
-    """Store 64 bits if the table serves them, else a bare Trap."""
-    e = write_entry(h, addr)
-    if unlikely(e.tag != ((addr + 7) & PAGE_MASK)):
-        raise Trap(0, 0)
-    at_u64(e.addend + addr).value = value
+load_u8, store_u8 = _accesses(8, u8, at_u8)
+load_u16, store_u16 = _accesses(16, u16, at_u16)
+load_u32, store_u32 = _accesses(32, u32, at_u32)
+load_u64, store_u64 = _accesses(64, u64, at_u64)

@@ -21,6 +21,7 @@ JUMP_PAGES = 1024
 BUCKETS = 4096
 CHANGES = 256  # writes to code that a hart may be told of at once
 UNSETTLED = 256
+PENDING = 4096
 HALFWORDS = 2048
 
 # Hart.engine[] words used by generated code
@@ -29,9 +30,9 @@ E_CACHE, E_JUMPS, E_SLOW, E_LINK, E_RESOLVE, E_SINK = 0, 1, 2, 3, 4, 5
 # Holes
 (H_RD, H_RS1, H_RS2, H_RS3, H_IMM, H_PC, H_SITE, H_COUNT, H_JUMP, H_VALUE, H_NEXT, H_TAKEN, H_SLOW, H_GLUE_SLOW, H_GLUE_LINK,
  H_GLUE_RESOLVE, H_LINK) = range(17)
-H_SHAMT = 17  # an immediate that LLVM knows to be small
+H_SHAMT, H_CELL = 17, 18  # an immediate that LLVM knows to be small; the template's TLB cell
 HOLES = ("rd", "rs1", "rs2", "rs3", "imm", "pc", "site", "count", "jump", "value", "next", "taken", "slow", "glue_slow", "glue_link",
-         "glue_resolve", "link", "shamt")
+         "glue_resolve", "link", "shamt", "cell")
 
 # Relocation kinds
 ABS32, ABS64, PC32, ABS8 = 0, 1, 2, 3
@@ -39,10 +40,10 @@ ABS32, ABS64, PC32, ABS8 = 0, 1, 2, 3
 # Rule kinds: how the translator treats an operation
 K_STEP, K_STEP_END, K_PLAIN, K_BRANCH, K_JUMP, K_JUMP_REGISTER = 0, 1, 2, 3, 4, 5
 # Rule flags
-F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_CONSTANT, F_RM = (1 << i for i in range(11))
+F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_RM, F_MEMORY = (1 << i for i in range(11))
 # Fixed templates, by index
-(T_STEP, T_LINK, T_LEAVE, T_GLUE_SLOW, T_GLUE_LINK, T_GLUE_RESOLVE, T_ENTER, T_GOTO, T_GOTO_BACK, T_FAR, T_FAR_BACK) = range(11)
-FIXED = ("step", "link", "leave", "glue_slow", "glue_link", "glue_resolve", "enter", "goto", "goto_back", "far", "far_back")
+(T_STEP, T_LINK, T_LEAVE, T_GLUE_SLOW, T_GLUE_LINK, T_GLUE_RESOLVE, T_ENTER, T_GOTO, T_GOTO_BACK, T_FAR, T_FAR_BACK, T_JUMP) = range(12)
+FIXED = ("step", "link", "leave", "glue_slow", "glue_link", "glue_resolve", "enter", "goto", "goto_back", "far", "far_back", "jump")
 
 
 @struct
@@ -66,12 +67,14 @@ class Relocation:
 @struct
 class Rule:
     """How one operation is translated. `base` indexes the shape table (u16 template numbers); `pins` is 0 when all its
-    operands are in memory, else the number of pinned registers its shapes know."""
+    operands are in memory, else the number of pinned registers its shapes know. `table`: the shape (registers in
+    memory) that looks into the TLB, for operations that access memory through a cell."""
 
     kind: u8
     pins: u8
     flags: u16
     base: u32
+    table: u32
 
 
 @struct
@@ -184,6 +187,7 @@ class Cache:
     pages: u64  # pool of CodePage
     page_count: u64
     page_limit: u64
+    cell_limit: u64
     links: u64  # pool of Link
     link_count: u64
     link_limit: u64
@@ -192,8 +196,10 @@ class Cache:
     holes: Array[u64, 32]
     decoded: Decoded
     pending_count: u64
-    pending_at: Array[u32, 1024]
-    pending_value: Array[u32, 1024]  # site (slow) or link number | 1 << 31
+    pending_at: Array[u32, PENDING]  # jumps of this run that need a stub: where,
+    pending_value: Array[u32, PENDING]  # of which site, or link number | LINKED,
+    pending_after: Array[u32, PENDING]  # where the site's code goes on (0: it leaves), and its cell
+    pending_cell: Array[u64, PENDING]
     stub: u64  # what a jump that pends now belongs to
     taken_at: u64  # where the last template emitted has its jump, its count
     count_at: u64

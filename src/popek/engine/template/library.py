@@ -8,21 +8,21 @@ family bases, operation numbers, code.
 """
 from __future__ import annotations
 
+import re
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from popek.engine import tlb
-from popek.engine.template import layout, rules, templates
+from popek.engine.template import cells, layout, rules, templates
 from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS
-from popek.isa import a, fp, memory
 from popek.isa.table import IDS, OPS
+from popek.lang.llvm import Program
 
 FAMILIES = ("li", "li64", "mv", "spill", "reload", "jump_register", "call_register")
 NAMED_OPS = ("lui", "auipc", "addi", "add")
 _HEADER = struct.Struct("<8s6I7I4H")
 _MAGIC = b"popektl1"
-_TEMPLATE, _RELOCATION, _RULE = struct.Struct("<IHHI"), struct.Struct("<HBBi"), struct.Struct("<BBHI")
+_TEMPLATE, _RELOCATION, _RULE = struct.Struct("<IHHI"), struct.Struct("<HBBi"), struct.Struct("<BBHII")
 _KINDS = {1: ABS64, 2: PC32, 4: PC32, 10: ABS32, 11: ABS32, 14: ABS8}  # R_X86_64_64, PC32, PLT32, 32, 32S, 8
 _CLOSING_JUMP = 5  # bytes of `jmp rel32`
 
@@ -111,21 +111,22 @@ def compile_texts(texts: list[str], support: str) -> bytes:
 
 
 def support_text() -> tuple[str, set[str]]:
-    """LLVM text of the meanings, with memory accesses that bail out; and the names of operations that can raise."""
-    from popek.lang.llvm import Program
-
+    """LLVM text of the meanings, with accesses through cells and, under TABLE_PREFIX, through the TLB; and which operations can raise."""
     wanted = [op for op in OPS if rules.has_template(op)]
-    program = Program([op.fn for op in wanted], substitute=bailing(), bare_traps=True)
-    text = program.text().replace(" #0 {", " #1 {")  # inline everything
-    return text, {op.name for op in wanted if program.raising(op.fn)}
+    by_cell = Program([op.fn for op in wanted], substitute=cells.substitutes(False), bare_traps=True)
+    by_table = Program([op.fn for op in wanted if rules.accesses_memory(op)], substitute=cells.substitutes(True), bare_traps=True)
+    body, tail = _split(by_cell.text())
+    other, _ = _split(by_table.text())
+    other = re.sub(r'@"(?=popek)', f'@"{rules.TABLE_PREFIX}', other)
+    known = set(body.splitlines())
+    other = "\n".join(line for line in other.splitlines() if not (line.startswith("declare") and line in known))
+    return body + other + tail, {op.name for op in wanted if by_cell.raising(op.fn)}
 
 
-def bailing() -> dict[object, object]:
-    """What templates call instead of functions that may have to walk page tables, or think long: versions that give up."""
-    made: dict[object, object] = {getattr(memory, f"{a}_u{n}"): getattr(tlb, f"try_{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)}
-    made |= {memory.atomic_address: tlb.try_atomic_address, memory.reserve_address: tlb.try_reserve_address, memory.host_written: tlb.no_code_written,
-             a.store_conditional_failed: tlb.try_conditional}
-    return made | fp.TRY
+def _split(text: str) -> tuple[str, str]:
+    """Functions (all to be inlined), and the attributes and metadata behind them."""
+    at = text.index("attributes #0")
+    return text[:at].replace(" #0 {", " #1 {"), text[at:]
 
 
 def build() -> bytes:
@@ -155,13 +156,13 @@ def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
         bases[family] = len(shapes)
         shapes += [number.get(n, 0) for n in members]
     rule_records = bytearray()
-    for kind, pins, flags, members in plan.rules:
-        rule_records += _RULE.pack(kind, pins, flags, len(shapes))
-        shapes += [number.get(n, 0) for n in members]
+    for kind, pins, flags, members, table in plan.rules:
+        rule_records += _RULE.pack(kind, pins, flags, len(shapes), len(shapes) + len(members))
+        shapes += [number.get(n, 0) for n in (*members, table)]
     pin_of = bytes(PINS.index(r) + 1 if r in PINS else 0 for r in range(32))
     op_number = IDS
     header = _HEADER.pack(_MAGIC, len(names), count, len(shapes), len(plan.rules), len(text), 0,
                           *(bases[f] for f in FAMILIES), *(op_number[n] for n in NAMED_OPS))
     body = header + pin_of + bytes(-(len(header) + 32) % 8)
     return bytes(body + template_records + bytes(-len(template_records) % 8) + relocation_records
-                 + struct.pack(f"<{len(shapes)}H", *shapes) + bytes(-2 * len(shapes) % 8) + rule_records + text + bytes(64))
+                 + struct.pack(f"<{len(shapes)}H", *shapes) + bytes(-2 * len(shapes) % 8) + rule_records + bytes(-len(rule_records) % 8) + text + bytes(64))

@@ -87,6 +87,7 @@ def forget_all(h: Hart, c: Cache) -> None:
     c.page_count = 0
     c.link_count = 0
     c.unsettled_count = 0
+    c.tlbs.cell_count = 0
     c.position = c.floor
     c.flushes += 1
     for r in range(FETCH_REGIMES):
@@ -148,7 +149,7 @@ def mark(h: Hart, c: Cache, page: CodePage) -> None:
     """From here on stores to the page are noticed. To be called before its bytes are read."""
     page.marked = True
     atomic_or(at_u8(h.board.code_map + ((page.host - h.board.ram) >> 12)), u8(c.hart_bit))
-    tlb.protect_code(c.tlbs, page.host)
+    tlb.protect(h)
     if c.harts > 1:
         for i in range(c.harts):
             other = cast(Cache, c.library.caches[i])
@@ -258,7 +259,7 @@ def look_after(h: Hart, c: Cache) -> None:
     atomic_and(h.poll, POLL_OTHERS)
     asked = atomic_load(c.protect_asked)
     if asked != c.protect_done:
-        tlb.protect_all(c.tlbs)
+        tlb.protect(h)
         atomic_store(c.protect_done, asked)
     if atomic_load(c.change_count) == 0:
         return
@@ -309,9 +310,8 @@ def regime_changed(h: Hart) -> None:
 @fn
 def pmp_changed(h: Hart) -> None:
     """Port pmp_changed."""
-    c = cache_of(h)
-    tlb.flush(c.tlbs)
-    clear_fetch(c)
+    tlb.flush(h)
+    clear_fetch(cache_of(h))
 
 
 @fn
@@ -319,14 +319,12 @@ def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
     """Port tlb_flush. Address spaces share the tables, so flushing by ASID is flushing."""
     c = cache_of(h)
     if flags & FLUSH_BY_ADDRESS != 0:
-        superpage = tlb.in_superpage(c.tlbs, vaddr)
-        tlb.flush_page(c.tlbs, vaddr)
-        if superpage:
+        if tlb.flush_page(h, vaddr):
             clear_fetch(c)
         else:
             forget_fetches(c, vaddr)
     else:
-        tlb.flush(c.tlbs)
+        tlb.flush(h)
         clear_fetch(c)
 
 

@@ -10,7 +10,7 @@ from itertools import product
 
 from popek.engine.template import layout, templates
 from popek.engine.template.layout import (
-    F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_RD, F_RM, F_RS1, F_RS2, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN, K_STEP, K_STEP_END,
+    F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN, K_STEP, K_STEP_END,
     PINS,
 )
 from popek.isa.op import Op
@@ -26,6 +26,7 @@ FROM_CONSTANTS = {"lui", "auipc"}  # translate.special
 
 OPERAND_FLAGS = {"rs1": F_RS1, "rs2": F_RS2, "frs1": F_FRS1, "frs2": F_FRS2, "frs3": F_FRS3}
 RESULT_FLAGS = {"rd": F_RD, "frd": F_FRD, "": 0}
+TABLE_PREFIX = "table."  # of the symbols of meanings whose accesses look into the TLB
 DYNAMIC = 7  # rm: the rounding mode in frm
 RULES = {"csr": K_STEP, "hint": K_STEP, "system": K_STEP_END, "illegal": K_STEP_END, "jump": K_JUMP, "jump_register": K_JUMP_REGISTER}
 
@@ -35,7 +36,7 @@ class Plan:
     """Everything to compile: template texts by name, and per operation (kind, pins, flags, names of its shapes)."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    rules: list[tuple[int, int, int, list[str]]] = field(default_factory=list)
+    rules: list[tuple[int, int, int, list[str], str]] = field(default_factory=list)  # the last: the template that looks into the TLB
 
 
 def has_template(op: Op) -> bool:
@@ -43,6 +44,11 @@ def has_template(op: Op) -> bool:
     if op.name in FROM_CONSTANTS or op.name.startswith("cbo_"):
         return False
     return op.kind in ("load", "store", "amo", "fp", "branch") or (op.kind in ("alu", "hint") and "h" not in op.parameters)
+
+
+def accesses_memory(op: Op) -> bool:
+    """Does the template of `op` have a cell?"""
+    return op.kind in ("load", "store", "amo") or op.name in ("flw", "fld", "fsw", "fsd")
 
 
 def pins_for(op: Op) -> int:
@@ -61,6 +67,8 @@ def flags_of(op: Op) -> int:
         flags |= F_COMMUTES
     if "rm" in op.parameters:
         flags |= F_RM
+    if accesses_memory(op):
+        flags |= F_MEMORY
     return flags
 
 
@@ -93,9 +101,9 @@ def meaning_call(op: Op, symbol: str, pin: tuple[int, int, int], rm: int) -> tup
     return text, f'@"{symbol}"({", ".join(arguments)})'
 
 
-def plain(op: Op, name: str, pin: tuple[int, int, int], raises: bool, rm: int = 0) -> str:
+def plain(op: Op, name: str, pin: tuple[int, int, int], raises: bool, rm: int = 0, prefix: str = "") -> str:
     """A template of an operation that goes on to the next instruction; it bails out before any effect if its meaning raises."""
-    text, call = meaning_call(op, op.fn.symbol, pin, rm)  # type: ignore[attr-defined]
+    text, call = meaning_call(op, prefix + op.fn.symbol, pin, rm)  # type: ignore[attr-defined]
     result = bool(op.result)
     if op.kind == "fp":
         text = templates.floating_point_on() + text
@@ -129,9 +137,9 @@ def branch(op: Op, name: str, pin: tuple[int, int, int], back: bool) -> str:
 def plan(ops: list[Op], raising: set[str]) -> Plan:
     """Decide everything. `raising`: names of the operations whose meaning can raise (that is, bail out)."""
     made = Plan(texts=dict(templates.fixed()))
-    made.rules.append((K_STEP_END, 0, 0, []))  # number 0 is no operation
+    made.rules.append((K_STEP_END, 0, 0, [], ""))  # number 0 is no operation
     for op in ops:
-        flags, names = flags_of(op), []
+        flags, names, table = flags_of(op), [], ""
         pins = pins_for(op)
         if op.name in FROM_CONSTANTS:
             kind = K_PLAIN
@@ -149,7 +157,10 @@ def plan(ops: list[Op], raising: set[str]) -> Plan:
                         made.texts[name] = branch(op, name, pin, bool(variant))
                     else:
                         made.texts[name] = plain(op, name, pin, op.name in raising, DYNAMIC * variant)
-        made.rules.append((kind, pins, flags, names))
+        if kind == K_PLAIN and flags & F_MEMORY:
+            table = f"{op.name}_table"
+            made.texts[table] = plain(op, table, (0, 0, 0), True, prefix=TABLE_PREFIX)
+        made.rules.append((kind, pins, flags, names, table))
     return made
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from popek.engine.template.layout import JUMP_ENTRIES, JUMP_PAGES, Cache, Link
 from popek.engine.template.pages import POLL_ENGINE, POLL_OTHERS, cache_of, code_page, fetch_regime, forget_all, look_after, mark, page_at
-from popek.engine.template.translate import RUN_BYTES, fetch_word, translate
+from popek.engine.template.translate import MAX_RUN, RUN_BYTES, fetch_word, translate
 from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
@@ -18,7 +18,6 @@ from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, por
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
 PAGE = 4096
-LINK_ROOM = 512  # a run makes at most MAX_RUN links
 
 
 @port
@@ -59,7 +58,7 @@ def enter_at(h: Hart, c: Cache) -> u64:
     page = page_at(h, c, pc)
     slot = (pc & 4095) >> 1
     if page.entry[slot] == 0:
-        if c.limit - c.position < RUN_BYTES or c.link_limit - c.link_count < LINK_ROOM:
+        if not room(c):
             forget_all(h, c)
             page = page_at(h, c, pc)
         if not page.marked:
@@ -77,6 +76,13 @@ def enter_at(h: Hart, c: Cache) -> u64:
     table.pages[bit >> 6] |= u64(1) << (bit & 63)
     h.instret -= seq
     return code
+
+
+@fn(inline=True)
+def room(c: Cache) -> bool:
+    """Can another run be translated?"""
+    return (c.limit - c.position >= RUN_BYTES and c.link_limit - c.link_count >= MAX_RUN + 2
+            and c.cell_limit - c.tlbs.cell_count >= MAX_RUN + 2)
 
 
 @fn(export=True)
@@ -98,7 +104,7 @@ def link(h: Hart, number: u64) -> u64:
         return proceed(h, True)
     slot = u64(l.target) >> 1
     if page.entry[slot] == 0:
-        if c.limit - c.position < RUN_BYTES or c.link_limit - c.link_count < LINK_ROOM:
+        if not room(c):
             return proceed(h, False)
         if not page.marked:
             mark(h, c, page)

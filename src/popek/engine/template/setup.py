@@ -12,6 +12,9 @@ from typing import Any
 ARENA = 64 << 20  # bytes of code a hart may hold; touched as needed
 PAGES = 4096  # guest pages with translations
 LINKS = 1 << 20
+CELLS = 1 << 19  # accesses of memory with a TLB entry of their own
+CELL_BYTES = 16
+MAP_FIXED = 0x10
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
 
 
@@ -47,24 +50,27 @@ class Memory:
 
 
 class Arena:
-    """Code memory with two views, so that no mapping is both writable and executable."""
+    """Code memory with two views, so that no mapping is both writable and executable; behind the executable one, data
+    that code reaches by its distance (cells)."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, data_size: int) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+        self.behind = Memory(size + data_size)
         fd = os.memfd_create("popek-code", os.MFD_CLOEXEC)
         try:
             os.ftruncate(fd, size)
-            self.data = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            libc = ctypes.CDLL(None, use_errno=True)
-            libc.mmap.restype = ctypes.c_void_p
-            libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-            code = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd, 0)
-            if code in (None, ctypes.c_void_p(-1).value):
+            self.view = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            code = libc.mmap(self.behind.address, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED | MAP_FIXED, fd, 0)
+            if code != self.behind.address:
                 raise OSError(ctypes.get_errno(), "no executable memory")
         finally:
             os.close(fd)
         self.size = size
-        self.writable = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
-        self.executable = int(code)
+        self.writable = ctypes.addressof(ctypes.c_char.from_buffer(self.view))
+        self.executable = self.behind.address
+        self.data = self.behind.address + size
 
 
 class TemplateEngine:
@@ -85,12 +91,12 @@ class TemplateEngine:
 
     def attach(self, hart: int, index: int, harts: int) -> None:
         """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
-        cache, arena = Memory(self.cache_size), Arena(ARENA)
+        cache, arena = Memory(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES)
         pages, links = Memory(self.page_size * PAGES), Memory(self.link_size * LINKS)
         self.keep += [cache, arena, pages, links]
         u64 = ctypes.c_uint64
-        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 12)(
-            hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, pages.address, PAGES,
+        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 14)(
+            hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, arena.data, CELLS, pages.address, PAGES,
             links.address, LINKS)
 
     def statistics(self, hart: int) -> dict[str, int]:

@@ -56,7 +56,7 @@ def open_library(library: Library, packed: u64) -> None:
     library.relocations = aligned(library.templates + templates * Template.size)
     library.shapes = library.relocations + relocations * Relocation.size
     library.rules = aligned(library.shapes + shapes * 2)
-    library.code = library.rules + rules * Rule.size
+    library.code = aligned(library.rules + rules * Rule.size)
 
 
 @fn(inline=True)
@@ -70,7 +70,7 @@ def glue(c: Cache, number: u32) -> u64:
 
 @fn(export=True)
 def initialise(
-    h: Hart, c: Cache, library: Library, index: u64, harts: u64, writable: u64, executable: u64, arena: u64, pages: u64, page_limit: u64, links: u64,
+    h: Hart, c: Cache, library: Library, index: u64, harts: u64, writable: u64, executable: u64, arena: u64, cells: u64, cell_limit: u64, pages: u64, page_limit: u64, links: u64,
     link_limit: u64,
 ) -> None:
     """Make the zeroed `c` the code cache of hart number `index` of `harts`. Addresses are host addresses; `arena` is its size in bytes."""
@@ -83,6 +83,8 @@ def initialise(
     c.executable = executable
     c.position = 64
     c.limit = arena
+    c.tlbs.cells = cells
+    c.cell_limit = cell_limit
     c.pages = pages
     c.page_limit = page_limit
     c.links = links

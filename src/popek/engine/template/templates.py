@@ -172,6 +172,7 @@ def fixed() -> Iterator[tuple[str, str]]:
         "goto_back": _goto("goto_back", True),
         "far": _far("far", False),
         "far_back": _far("far_back", True),
+        "jump": template("jump", tail("@hole_taken")),
     }
     yield from ((name, text[name]) for name in FIXED)
     for pin in range(len(PINS) + 1):
@@ -193,6 +194,8 @@ def declarations() -> str:
     for name in HOLES:
         if name in ("next", "taken", "slow", "glue_slow", "glue_link", "glue_resolve"):
             text += f"declare dso_local preserve_nonecc void @hole_{name}({PROTOTYPE})\n"
+        elif name == "cell":
+            text += "@hole_cell = external dso_local global [2 x i64]\n"
         else:
             kind = _RANGES.get(name)
             text += f"@hole_{name} = external dso_local global i8" + (f", !absolute_symbol {kind}" if kind else ', code_model "large"') + "\n"

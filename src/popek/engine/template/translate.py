@@ -4,10 +4,11 @@ Lives here: one straight run at a time, from an entry to a jump or to code that 
 template looks like (templates), when translation happens and what is thrown away (run).
 """
 
+from popek.engine.tlb import Entry
 from popek.engine.template.layout import (
-    ABS8, ABS32, ABS64, F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_RD, F_RM, F_RS1, F_RS2, H_COUNT, H_GLUE_LINK, H_GLUE_SLOW, H_IMM, H_JUMP,
+    ABS8, ABS32, ABS64, F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, H_CELL, H_COUNT, H_IMM, H_JUMP,
     H_LINK, H_NEXT, H_PC, H_RD, H_RS1, H_RS2, H_RS3, H_SHAMT, H_SITE, H_SLOW, H_TAKEN, H_VALUE, JUMP_ENTRIES, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN,
-    K_STEP, K_STEP_END, PINNED, T_FAR, T_FAR_BACK, T_GOTO, T_GOTO_BACK, T_LINK, T_STEP, Cache, CodePage, Link, Relocation, Rule, Template,
+    K_STEP, K_STEP_END, PINNED, T_FAR, T_FAR_BACK, T_GOTO, T_GOTO_BACK, T_JUMP, T_LINK, T_STEP, Cache, CodePage, Link, Relocation, Rule, Template,
 )
 from popek.isa.hart import Hart
 from popek.isa.table import decode
@@ -15,9 +16,8 @@ from popek.lang import at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, u8, u1
 
 PAGE = 4096
 MAX_RUN = 400  # instructions
-RUN_BYTES = 96 * 1024  # room asked for in the arena before a run is begun
+RUN_BYTES = 160 * 1024  # room asked for in the arena before a run is begun
 LINKED = 1 << 31  # a pending entry that is a link number, not a site
-X_OFFSET = 0  # set below from Hart
 FIELD_X = Hart.offset("x")
 FIELD_F = Hart.offset("f")
 FIELD_SINK = Hart.offset("engine") + 8 * 5
@@ -33,7 +33,7 @@ def shape(c: Cache, index: u32) -> u32:
 def emit(c: Cache, number: u32) -> None:
     """Copy template `number` to the arena's position and patch its holes from c.holes."""
     library = c.library
-    t = cast(Template, library.templates + u64(number) * 12)
+    t = cast(Template, library.templates + u64(number) * Template.size)
     source = library.code + u64(t.offset)
     start = c.position
     target = c.writable + start
@@ -45,8 +45,8 @@ def emit(c: Cache, number: u32) -> None:
     c.position = start + size
     c.holes[H_NEXT] = c.executable + start + size
     code = c.executable + start
-    r = library.relocations + u64(t.first) * 8
-    end = r + u64(t.relocations) * 8
+    r = library.relocations + u64(t.first) * Relocation.size
+    end = r + u64(t.relocations) * Relocation.size
     while r < end:
         relocation = cast(Relocation, r)
         offset = u64(relocation.offset)
@@ -68,7 +68,7 @@ def emit(c: Cache, number: u32) -> None:
                     c.taken_at = start + offset
                 if c.holes[hole] == 0:
                     pend(c, start + offset)
-        r += 8
+        r += Relocation.size
 
 
 @fn(inline=True)
@@ -77,22 +77,27 @@ def pend(c: Cache, at: u64) -> None:
     n = c.pending_count
     c.pending_at[n] = u32(at)
     c.pending_value[n] = u32(c.stub)
+    c.pending_after[n] = 0
     c.pending_count = n + 1
 
 
 @fn
-def finish_pending(c: Cache) -> None:
-    """Make the stubs that the run's templates jump to when they cannot go on; one stub serves neighbours of one site."""
+def finish_pending(c: Cache, page: CodePage) -> None:
+    """Make what the run's templates jump to when they cannot go on; one stub serves neighbours of one site."""
     i: u64 = 0
     last: u32 = 0
+    last_after: u32 = 0
     stub: u64 = 0
-    n = c.pending_count
-    while i < n:
+    while i < c.pending_count:
         value = c.pending_value[i]
-        if i == 0 or value != last:
+        after = c.pending_after[i]
+        if i == 0 or value != last or after != last_after:
             stub = c.position
             last = value
-            if (value & LINKED) != 0:
+            last_after = after
+            if after != 0:
+                through_table(c, page, u64(value), u64(after), c.pending_cell[i])
+            elif (value & LINKED) != 0:
                 c.holes[H_LINK] = u64(value & (LINKED - 1))
                 emit(c, T_LINK)
             else:
@@ -102,6 +107,23 @@ def finish_pending(c: Cache) -> None:
         at_u32(c.writable + at).value = u32(stub - at - 4)
         i += 1
     c.pending_count = 0
+
+
+@fn
+def through_table(c: Cache, page: CodePage, site: u64, after: u64, cell: u64) -> None:
+    """Beside the line of execution: do over, through the TLB, the access of a site whose cell did not serve."""
+    d = c.decoded
+    decode(fetch_word(page, (site & 2047) * 2), d)
+    rule = cast(Rule, c.library.rules + u64(d.op) * Rule.size)
+    flags = rule.flags
+    c.stub = site
+    c.holes[H_SITE] = site
+    c.holes[H_SLOW] = 0
+    c.holes[H_IMM] = d.imm
+    c.holes[H_CELL] = cell
+    around_spills(c, flags, rule.table)
+    c.holes[H_TAKEN] = c.executable + after
+    emit(c, T_JUMP)
 
 
 @fn(inline=True)
@@ -135,7 +157,6 @@ def operands(c: Cache, flags: u16) -> None:
 def plain(c: Cache, rule: Rule) -> None:
     """An operation that goes on to the next instruction."""
     d = c.decoded
-    library = c.library
     flags = rule.flags
     name_rd = (flags & F_RD) != 0
     if d.rd == 0 and (flags & F_PURE) != 0 and name_rd:
@@ -162,19 +183,25 @@ def plain(c: Cache, rule: Rule) -> None:
             index = index * width + rs2
         emit(c, shape(c, rule.base + index))
         return
-    operands(c, flags)
+    base = rule.base
+    if (flags & F_RM) != 0 and d.rm == 7:
+        base += 1
+    around_spills(c, flags, base)
+
+
+@fn
+def around_spills(c: Cache, flags: u16, index: u32) -> None:
+    """A template whose operands are all in memory: put pinned ones there before, fetch the result after."""
+    d = c.decoded
     if (flags & F_RS1) != 0:
         spill(c, d.rs1)
     if (flags & F_RS2) != 0 and d.rs2 != d.rs1:
         spill(c, d.rs2)
     operands(c, flags)
-    base = rule.base
-    if (flags & F_RM) != 0 and d.rm == 7:
-        base += 1
-    emit(c, shape(c, base))
-    if name_rd and pin(c, d.rd) != 0:
+    emit(c, shape(c, index))
+    if (flags & F_RD) != 0 and pin(c, d.rd) != 0:
         c.holes[H_RS1] = FIELD_X + u64(d.rd) * 8
-        emit(c, shape(c, library.reload + pin(c, d.rd)))
+        emit(c, shape(c, c.library.reload + pin(c, d.rd)))
 
 
 @fn
@@ -216,7 +243,7 @@ def far(c: Cache, target: u64, retired: u64, backward: bool) -> None:
 def new_link(c: Cache, page: CodePage, target: u64, retired: u64, backward: bool) -> u64:
     """A link for a direct jump inside the page; what pends from now on belongs to it."""
     n = c.link_count
-    link = cast(Link, c.links + n * 24)
+    link = cast(Link, c.links + n * Link.size)
     link.page = page.number
     link.target = u16(target)
     link.retired = u16(retired)
@@ -245,7 +272,7 @@ def connect(c: Cache, page: CodePage, target: u64, number: u64, retired: u64) ->
 @fn
 def connected(c: Cache, number: u64) -> None:
     """Note where the emitted jump is to be patched once its target exists."""
-    link = cast(Link, c.links + number * 24)
+    link = cast(Link, c.links + number * Link.size)
     link.taken = u32(c.taken_at)
     link.count = u32(c.count_at)
 
@@ -353,7 +380,7 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
             break
         decode(word, d)
         length = u64(d.length)
-        rule = cast(Rule, c.library.rules + u64(d.op) * 8)
+        rule = cast(Rule, c.library.rules + u64(d.op) * Rule.size)
         kind = rule.kind
         seq += 1
         c.holes[H_IMM] = d.imm
@@ -362,10 +389,16 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
         if kind == K_PLAIN:
             if (rule.flags & F_RM) != 0 and d.rm != 0 and d.rm != 7:
                 emit(c, T_STEP)
-            elif special(c, rule, pc):
-                pass
-            else:
+            elif not special(c, rule, pc):
+                before = c.pending_count
+                if (rule.flags & F_MEMORY) != 0:
+                    c.holes[H_CELL] = new_cell(c)
                 plain(c, rule)
+                if (rule.flags & F_MEMORY) != 0:
+                    while before < c.pending_count:
+                        c.pending_after[before] = u32(c.position)
+                        c.pending_cell[before] = c.holes[H_CELL]
+                        before += 1
         elif kind == K_BRANCH:
             branch(c, page, rule, offset, seq)
         elif kind == K_JUMP:
@@ -383,8 +416,18 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
                 break
         offset += length
     finish_far(c)
-    finish_pending(c)
+    finish_pending(c, page)
     c.translated += seq
+
+
+@fn(inline=True)
+def new_cell(c: Cache) -> u64:
+    """An empty TLB cell for one site; its host address."""
+    n = c.tlbs.cell_count
+    cell = c.tlbs.cells + n * Entry.size
+    cast(Entry, cell).tag = 0
+    c.tlbs.cell_count = n + 1
+    return cell
 
 
 @fn

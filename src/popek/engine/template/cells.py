@@ -1,0 +1,120 @@
+"""Inline caches of the TLB: each template that accesses memory has a cell, one TLB entry of its own, at a fixed place.
+
+A cell hit needs no table lookup: neither its tag nor its addend depends on the address, so the access costs one compare
+beside the latency of the load itself. What misses the cell tries the table, and keeps what it finds there in the cell;
+what misses the table too leaves for the slow path. Both give up with a bare Trap before anything happened.
+
+Lives here: the two substitutes of isa.memory's accesses. Not here: the table (engine/tlb), the code around them (rules).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from popek.engine.tlb import read_entry, read_tag, write_entry, write_tag
+from popek.isa import a, fp, memory
+from popek.isa.hart import Hart
+from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, fn, u8, u16, u32, u64, unlikely
+
+SIZES = ((8, u8, at_u8), (16, u16, at_u16), (32, u32, at_u32), (64, u64, at_u64))
+CELL_BYTES = 16
+
+
+def _load(place: str) -> Any:
+    def build(symbol: str) -> tuple[str, list[str]]:
+        return (f'define internal i64 @"{symbol}"() alwaysinline nounwind {{\n  %v = load i64, ptr {place}\n  ret i64 %v\n}}\n', [])
+
+    return build
+
+
+def _store(symbol: str) -> tuple[str, list[str]]:
+    return (f'define internal void @"{symbol}"(i64 %tag, i64 %addend) alwaysinline nounwind {{\n  store i64 %tag, ptr @hole_cell\n'
+            f"  store i64 %addend, ptr {_ADDEND}\n  ret void\n}}\n", [])
+
+
+_ADDEND = "getelementptr (i8, ptr @hole_cell, i64 8)"
+
+
+@fn(native=_load("@hole_cell"))
+def cell_tag() -> u64:
+    """The tag of this template's cell."""
+    return 0
+
+
+@fn(native=_load(_ADDEND))
+def cell_addend() -> u64:
+    """The addend of this template's cell."""
+    return 0
+
+
+@fn(native=_store)
+def set_cell(tag: u64, addend: u64) -> None:
+    """Keep an entry in this template's cell."""
+
+
+def _host(entry: Any, tag_of: Any, through_table: bool) -> Any:
+    """A function that gives the addend for an access whose first and last byte are given, or raises."""
+    if not through_table:
+
+        @fn(inline=True)
+        def by_cell(h: Hart, addr: u64, last: u64) -> u64:
+            if unlikely(tag_of(h, last) != cell_tag()):
+                raise Trap(0, 0)
+            return cell_addend()
+
+        return by_cell
+
+    @fn(inline=True)
+    def by_table(h: Hart, addr: u64, last: u64) -> u64:
+        e = entry(h, addr)
+        tag = tag_of(h, last)
+        if unlikely(e.tag != tag):
+            raise Trap(0, 0)
+        set_cell(tag, e.addend)
+        return e.addend
+
+    return by_table
+
+
+def _accesses(n: int, value: Any, at: Any, read: Any, write: Any) -> tuple[Any, Any]:
+    last = n // 8 - 1
+
+    @fn(inline=True)
+    def load(h: Hart, addr: u64) -> value:
+        return value(at(read(h, addr, addr + last) + addr).value)  # naming the type here lets the annotation see it
+
+    @fn(inline=True)
+    def store(h: Hart, addr: u64, v: value) -> None:
+        at(write(h, addr, addr + last) + addr).value = value(v)
+
+    return load, store
+
+
+def _address(host: Any) -> Any:
+    @fn(inline=True)
+    def address(h: Hart, addr: u64, size: u64) -> u64:
+        if unlikely(addr & (size - 1) != 0):
+            raise Trap(0, 0)
+        return host(h, addr, addr) + addr
+
+    return address
+
+
+@fn(inline=True)
+def no_reservation(h: Hart, addr: u64, size: u64) -> u64:
+    """An SC without reservation: the slow path knows what to do."""
+    raise Trap(0, 0)
+
+
+@fn(inline=True)
+def not_code(h: Hart, host: u64) -> None:
+    """After a store: a page with a write entry holds no code, there is nobody to tell."""
+
+
+def substitutes(through_table: bool) -> dict[Any, Any]:
+    """What templates call instead of functions that may have to walk page tables, or think long."""
+    read, write = _host(read_entry, read_tag, through_table), _host(write_entry, write_tag, through_table)
+    made: dict[Any, Any] = {memory.atomic_address: _address(write), memory.reserve_address: _address(read), memory.host_written: not_code,
+                            a.store_conditional_failed: no_reservation, **fp.TRY}
+    for n, value, at in SIZES:
+        made[getattr(memory, f"load_u{n}")], made[getattr(memory, f"store_u{n}")] = _accesses(n, value, at, read, write)
+    return made
