@@ -37,8 +37,7 @@ def run(argv: Sequence[str | bytes], tty: bool) -> str:
 
 def environment(values: Mapping[str, str]) -> str:
     """Variables for the runs that follow; names that no shell takes are left out."""
-    pairs = [word(f"{name}={value}") for name, value in values.items()
-             if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]
+    pairs = [word(f"{name}={value}") for name, value in values.items() if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]
     return f"env {' '.join(pairs)}\n" if pairs else ""
 
 

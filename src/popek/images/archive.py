@@ -41,9 +41,16 @@ class Release:
 class Archive:
     """A mirror and a release of Debian on it; `pool` is where verified packages are kept."""
 
-    def __init__(self, mirrors: Sequence[str], codename: str, architecture: str, pool: Path,
-                 progress: Progress = silent, keys: Iterable[bytes] | None = None,
-                 connect: Callable[[str], Http] = Http) -> None:
+    def __init__(
+        self,
+        mirrors: Sequence[str],
+        codename: str,
+        architecture: str,
+        pool: Path,
+        progress: Progress = silent,
+        keys: Iterable[bytes] | None = None,
+        connect: Callable[[str], Http] = Http,
+    ) -> None:
         self.mirrors = list(mirrors)
         self.codename = codename
         self.architecture = architecture
@@ -100,17 +107,26 @@ class Archive:
         for line in fields.get("SHA256", "").splitlines():
             if len(words := line.split()) == 3 and words[1].isdigit():
                 files[words[2]] = Promise(int(words[1]), words[0])
-        return Release(folder, fields.get("Suite", ""), fields.get("Version", ""),
-                       fields.get("Acquire-By-Hash", "") == "yes", files)
+        return Release(
+            folder,
+            fields.get("Suite", ""),
+            fields.get("Version", ""),
+            fields.get("Acquire-By-Hash", "") == "yes",
+            files,
+        )
 
     def _index(self, release: Release) -> str:
         """The package list: by hash where the archive offers it, else by name; xz, else gzip."""
         assert self.http is not None
         base = f"main/binary-{self.architecture}/"
-        wanted = [(base + name, release.files[base + name]) for name in ("Packages.xz", "Packages.gz", "Packages")
-                  if base + name in release.files]
-        places = [(f"{base}by-hash/SHA256/{promise.sha256}", name, promise) for name, promise in wanted
-                  if release.by_hash] + [(name, name, promise) for name, promise in wanted]
+        wanted = [
+            (base + name, release.files[base + name])
+            for name in ("Packages.xz", "Packages.gz", "Packages")
+            if base + name in release.files
+        ]
+        places = [
+            (f"{base}by-hash/SHA256/{promise.sha256}", name, promise) for name, promise in wanted if release.by_hash
+        ] + [(name, name, promise) for name, promise in wanted]
         problem: ImageError = NotOnMirror(f"{release.folder} has no package list of {self.architecture}", ADVICE)
         for path, name, promise in places:
             target = self.pool.parent / "lists" / f"{promise.sha256}{Path(name).suffix}"

@@ -25,8 +25,9 @@ from popek.images.progress import Progress
 MARK = "current"
 
 
-def ensure(images: Path, name: str, recipe: str, build: Callable[[Path], str], ready: Callable[[], bool],
-           progress: Progress) -> None:
+def ensure(
+    images: Path, name: str, recipe: str, build: Callable[[Path], str], ready: Callable[[], bool], progress: Progress
+) -> None:
     """The image of this recipe, built unless it is `ready`: `build` fills a folder and returns a key of what is in it.
 
     Of two processes that want it at once, one builds and the other waits. A build that fails or is interrupted leaves

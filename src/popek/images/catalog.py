@@ -57,8 +57,14 @@ def find(name: str, where: str = "") -> Image | None:
     folder = os.path.join(folder, key)
     if not key.startswith(recipe.version + "-") or os.sep in key or not os.path.exists(os.path.join(folder, "vmlinux")):
         return None
-    return Image(name, os.path.join(folder, "vmlinux"), _initrd(folder, recipe.on_disk), APPEND,
-                 os.path.join(folder, "disk.raw") if recipe.on_disk else "", SERIAL if recipe.on_disk else "")
+    return Image(
+        name,
+        os.path.join(folder, "vmlinux"),
+        _initrd(folder, recipe.on_disk),
+        APPEND,
+        os.path.join(folder, "disk.raw") if recipe.on_disk else "",
+        SERIAL if recipe.on_disk else "",
+    )
 
 
 def get(name: str, runner: Runner, progress: Progress, where: str = "") -> Image:

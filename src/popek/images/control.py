@@ -55,14 +55,14 @@ def _split(version: str) -> tuple[str, str, str]:
 
 
 def _compare_part(left: str, right: str) -> int:
-    """Alternating runs of non-digits (`~` before the end, the end before letters, letters before the rest) and digits."""
+    """Runs of non-digits (`~` before the end, the end before letters, letters before the rest) and of digits."""
     while left or right:
         one, other = _run(r"\D*", left), _run(r"\D*", right)
-        left, right = left[len(one):], right[len(other):]
+        left, right = left[len(one) :], right[len(other) :]
         if (keys := [_order(one), _order(other)])[0] != keys[1]:
             return -1 if keys[0] < keys[1] else 1
         one, other = _run(r"\d*", left), _run(r"\d*", right)
-        left, right = left[len(one):], right[len(other):]
+        left, right = left[len(one) :], right[len(other) :]
         if int(one or 0) != int(other or 0):
             return -1 if int(one or 0) < int(other or 0) else 1
     return 0

@@ -67,8 +67,15 @@ class Cpio:
         if parent:
             self.folder(parent)
 
-    def _entry(self, name: str, mode: int, data: bytes, links: int = 1, inode: int | None = None,
-               device: tuple[int, int] = (0, 0)) -> None:
+    def _entry(
+        self,
+        name: str,
+        mode: int,
+        data: bytes,
+        links: int = 1,
+        inode: int | None = None,
+        device: tuple[int, int] = (0, 0),
+    ) -> None:
         if inode is None:
             self.inode += 1
             inode = self.inode

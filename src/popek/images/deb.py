@@ -119,8 +119,14 @@ class Deb:
                 member.name = clean(member.name, self.path.name)
                 if member.islnk():
                     member.linkname = clean(member.linkname, self.path.name)
-                elif not (member.isfile() or member.isdir() or member.issym() or member.ischr() or member.isblk()
-                          or member.isfifo()):
+                elif not (
+                    member.isfile()
+                    or member.isdir()
+                    or member.issym()
+                    or member.ischr()
+                    or member.isblk()
+                    or member.isfifo()
+                ):
                     raise BadPackage(f"{self.path.name}: {member.name} is of an unknown kind")
                 yield member, archive.extractfile(member) if member.isfile() else None
 

@@ -51,8 +51,15 @@ class BuildDisk:
 class Runner(Protocol):
     """Boots a guest and returns when it has powered off. `line` gets each line of its serial console."""
 
-    def __call__(self, kernel: Path, initrd: Path, append: str, disks: Sequence[BuildDisk], memory: int,
-                 line: Callable[[str], None]) -> None: ...
+    def __call__(
+        self,
+        kernel: Path,
+        initrd: Path,
+        append: str,
+        disks: Sequence[BuildDisk],
+        memory: int,
+        line: Callable[[str], None],
+    ) -> None: ...
 
 
 def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
@@ -69,7 +76,8 @@ def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
         rootfs.write(out, root, paths, files(stock.archive.http.base if stock.archive.http else ""), left_out, progress)
     with open(folder / "disk.raw", "wb") as out:
         out.truncate(DISK_SIZE)
-    (folder / "build.cpio").write_bytes(builder(kernel, busybox, root, [paths[package.name] for package in tools], paths))
+    archive = builder(kernel, busybox, root, [paths[package.name] for package in tools], paths)
+    (folder / "build.cpio").write_bytes(archive)
     run(folder, len(root), runner, progress)
     for name in ("build.cpio", "root.tar"):
         (folder / name).unlink()
@@ -78,8 +86,10 @@ def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
 
 def files(mirror: str) -> dict[str, bytes]:
     """The few files that are ours and not a package's."""
-    sources = f"Types: deb\nURIs: {mirror}\nSuites: {parts.RELEASE}\nComponents: main\n" \
-              "Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp\n"
+    sources = (
+        f"Types: deb\nURIs: {mirror}\nSuites: {parts.RELEASE}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp\n"
+    )
     return {
         "etc/hostname": b"debian\n",
         "etc/hosts": b"127.0.0.1 localhost\n127.0.1.1 debian\n::1 localhost ip6-localhost ip6-loopback\n",
@@ -100,8 +110,9 @@ def left_out(member: tarfile.TarInfo) -> bool:
     return name.startswith(("usr/share/man/", "usr/share/info/", "usr/share/doc/")) and not member.isdir()
 
 
-def builder(kernel: Kernel, busybox: bytes, root: Sequence[Package], tools: Sequence[Path],
-            paths: dict[str, Path]) -> bytes:
+def builder(
+    kernel: Kernel, busybox: bytes, root: Sequence[Package], tools: Sequence[Path], paths: dict[str, Path]
+) -> bytes:
     """The initramfs of the guest that builds: busybox, mke2fs with its libraries, the list of preinst scripts."""
     found: dict[str, bytes] = {}
     links: dict[str, str] = {}
@@ -117,8 +128,11 @@ def builder(kernel: Kernel, busybox: bytes, root: Sequence[Package], tools: Sequ
     for name, target in links.items():
         if target in found:
             found.setdefault(name, found[target])
-    scripts = [package.name + (f":{package.architecture}" if package.multiarch_same else "")
-               for package in root if "preinst" in Deb(paths[package.name]).control()]
+    scripts = [
+        package.name + (f":{package.architecture}" if package.multiarch_same else "")
+        for package in root
+        if "preinst" in Deb(paths[package.name]).control()
+    ]
     scripts.sort(key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     buffer = io.BytesIO()
     out = Cpio(buffer)
@@ -151,8 +165,14 @@ def run(folder: Path, packages: int, runner: Runner, progress: Progress) -> None
             configured += 1
             progress(step, min(configured, packages), packages)
 
-    runner(folder / "vmlinux", folder / "build.cpio", APPEND,
-           [BuildDisk(folder / "disk.raw", False), BuildDisk(folder / "root.tar", True)], BUILD_MEMORY, line)
+    runner(
+        folder / "vmlinux",
+        folder / "build.cpio",
+        APPEND,
+        [BuildDisk(folder / "disk.raw", False), BuildDisk(folder / "root.tar", True)],
+        BUILD_MEMORY,
+        line,
+    )
     if not finished:
         reason = step.removeprefix("failed ") if step.startswith("failed ") else f"it ended while {step}"
         last = next((text for text in reversed(log) if text.strip() and not text.startswith(("popek: ", "["))), "")

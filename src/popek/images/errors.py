@@ -59,6 +59,7 @@ def host_file(path: Path) -> Iterator[None]:
             case errno.ENOSPC | errno.EDQUOT:
                 raise DiskFull(f"no space left for {path}", "free some space or set XDG_CACHE_HOME") from error
             case errno.EROFS | errno.EACCES | errno.EPERM:
-                raise ImageError(f"cannot write {path}: {error.strerror}", "set XDG_CACHE_HOME to a folder of yours") \
-                    from error
+                raise ImageError(
+                    f"cannot write {path}: {error.strerror}", "set XDG_CACHE_HOME to a folder of yours"
+                ) from error
         raise

@@ -68,8 +68,14 @@ class Http:
                 problem = error
         raise NetworkError(f"{self.base}/{path}: {problem}", ADVICE)
 
-    def save(self, path: str, target: Path, promise: Promise, seen: Callable[[int], None] = lambda _: None,
-             fresh: bool = False) -> Path:
+    def save(
+        self,
+        path: str,
+        target: Path,
+        promise: Promise,
+        seen: Callable[[int], None] = lambda _: None,
+        fresh: bool = False,
+    ) -> Path:
         """`path` of the mirror as `target`, which exists only with the promised content.
 
         A transfer that broke off, even in an earlier run, goes on where it was; one process fetches for all that want
@@ -125,9 +131,11 @@ class Http:
             raise NetworkError(f"{self.base}/{path}: {problem}", ADVICE)
         out.flush()
         if have != promise.size or digest.hexdigest() != promise.sha256:
-            raise HashMismatch(f"{self.base}/{path} is not what the signed archive promises: {have} bytes of "
-                               f"{promise.size}, SHA-256 {digest.hexdigest()[:16]}…",
-                               f"a broken mirror or proxy; set {mirror.VARIABLE} to another mirror")
+            raise HashMismatch(
+                f"{self.base}/{path} is not what the signed archive promises: {have} bytes of "
+                f"{promise.size}, SHA-256 {digest.hexdigest()[:16]}…",
+                f"a broken mirror or proxy; set {mirror.VARIABLE} to another mirror",
+            )
 
     def _receive(self, path: str, start: int, take: Callable[[bytes], None], limit: int, fresh: bool) -> None:
         """The bytes of `path` from `start` on, no more than `limit` in all."""

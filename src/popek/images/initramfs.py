@@ -81,5 +81,5 @@ def applets(busybox: bytes) -> list[str]:
     start = busybox.find(b"[\0[[\0a")
     if start < 0:
         raise BadPackage("the busybox package holds no busybox that is known here")
-    table = busybox[start:busybox.index(b"\0\0", start)]
+    table = busybox[start : busybox.index(b"\0\0", start)]
     return [name for name in table.decode("ascii", "replace").split("\0") if re.fullmatch(r"[\w.\[+-]+", name)]

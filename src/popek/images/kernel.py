@@ -94,13 +94,15 @@ def section(elf: bytes, wanted: bytes, name: str) -> bytes:
     try:
         if elf[:6] != b"\x7fELF\2\1":
             raise ValueError("no 64-bit ELF file")
-        offset, = struct.unpack_from("<Q", elf, 40)
+        (offset,) = struct.unpack_from("<Q", elf, 40)
         size, count, names_at = struct.unpack_from("<HHH", elf, 58)
+        if offset + size * count > len(elf):
+            raise ValueError("truncated")
         headers = [struct.unpack_from("<IIQQQQIIQQ", elf, offset + i * size) for i in range(count)]
-        names = elf[headers[names_at][4]:][:headers[names_at][5]]
+        names = elf[headers[names_at][4] :][: headers[names_at][5]]
         for header in headers:
-            if names[header[0]:].startswith(wanted + b"\0"):
-                return elf[header[4]:header[4] + header[5]]
+            if names[header[0] :].startswith(wanted + b"\0"):
+                return elf[header[4] : header[4] + header[5]]
     except (struct.error, IndexError, ValueError) as error:
         raise BadPackage(f"{name} is a damaged file: {error}") from error
     return b""

@@ -36,8 +36,11 @@ def find(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> lis
         if urlsplit(chosen).scheme not in ("http", "https") or not urlsplit(chosen).netloc:
             raise NoMirror(f"{VARIABLE}={chosen!r} is no http or https address", HINT)
         return [chosen.rstrip("/")]
-    ranked = sorted((rank, index, source.uri) for index, source in enumerate(sources(root))
-                    if (rank := likeness(source)) is not None)
+    ranked = sorted(
+        (rank, index, source.uri)
+        for index, source in enumerate(sources(root))
+        if (rank := likeness(source)) is not None
+    )
     found = list(dict.fromkeys(uri for _, _, uri in ranked))
     if not found:
         raise NoMirror("no Debian mirror in this host's apt configuration", HINT)
@@ -92,8 +95,12 @@ def deb822_style(text: str, root: Path) -> Iterator[Source]:
             continue
         for uri in fields.get("uris", "").split():
             for real in resolve(uri, root):
-                yield Source(real, tuple(fields.get("suites", "").split()),
-                             tuple(fields.get("components", "").split()), fields.get("signed-by", ""))
+                yield Source(
+                    real,
+                    tuple(fields.get("suites", "").split()),
+                    tuple(fields.get("components", "").split()),
+                    fields.get("signed-by", ""),
+                )
 
 
 def resolve(uri: str, root: Path) -> list[str]:
@@ -124,8 +131,12 @@ def proxy(uri: str, environ: Mapping[str, str] = os.environ, root: Path = Path("
         if entry == "*" or host == entry or host.endswith("." + entry):
             return None
     variable = f"{parts.scheme}_proxy"
-    return environ.get(variable) or environ.get(variable.upper() if parts.scheme == "https" else "") or \
-        environ.get("all_proxy") or None
+    return (
+        environ.get(variable)
+        or environ.get(variable.upper() if parts.scheme == "https" else "")
+        or environ.get("all_proxy")
+        or None
+    )
 
 
 def apt_settings(root: Path = Path("/")) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """What every image starts from, out of Debian's archive: a kernel, its few modules, busybox. Kept as plain files.
 
-    vmlinux             the kernel image, as the package has it
-    busybox             Debian's static busybox
-    modules/NAME.ko     unpacked, and `modules/order` with the kernel's version and the order to load them
+vmlinux             the kernel image, as the package has it
+busybox             Debian's static busybox
+modules/NAME.ko     unpacked, and `modules/order` with the kernel's version and the order to load them
 """
 
 from __future__ import annotations
@@ -82,8 +82,11 @@ def unpack_kernel(path: Path, modules: Iterable[str], progress: Progress) -> Ker
 def kept(folder: Path) -> tuple[bytes, str, dict[str, bytes]]:
     """busybox, the kernel's version, and the modules in order, as `keep` left them."""
     version, *order = (folder / "modules" / "order").read_text().split()
-    return ((folder / "busybox").read_bytes(), version,
-            {name: (folder / "modules" / f"{name}.ko").read_bytes() for name in order})
+    return (
+        (folder / "busybox").read_bytes(),
+        version,
+        {name: (folder / "modules" / f"{name}.ko").read_bytes() for name in order},
+    )
 
 
 def key(packages: Sequence[Package]) -> str:

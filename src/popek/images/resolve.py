@@ -63,7 +63,7 @@ class Universe:
             if found := re.search(r"^Package: *(\S+)", stanza, re.M):
                 self._stanzas.setdefault(found[1], []).append(stanza)
                 if (at := stanza.find("\nProvides:")) >= 0:
-                    provides = control.fields(stanza[at + 1:])["Provides"]
+                    provides = control.fields(stanza[at + 1 :])["Provides"]
                     for group in needs(provides):
                         self._providers.setdefault(group[0].name, []).append(found[1])
 
@@ -74,8 +74,15 @@ class Universe:
             for stanza in self._stanzas.get(name, ()):
                 fields = control.fields(stanza)
                 if best is None or control.compare(fields["Version"], best.version) > 0:
-                    best = Package(name, fields["Version"], fields["Architecture"], fields["Filename"],
-                                   int(fields["Size"]), fields["SHA256"], fields)
+                    best = Package(
+                        name,
+                        fields["Version"],
+                        fields["Architecture"],
+                        fields["Filename"],
+                        int(fields["Size"]),
+                        fields["SHA256"],
+                        fields,
+                    )
             self._packages[name] = best
         return self._packages[name]
 
@@ -101,8 +108,10 @@ class Universe:
         if package is None:
             return False
         for group in needs(package.fields.get("Provides", "")):
-            if group[0].name == need.name and (not need.relation or (
-                    group[0].relation == "=" and control.satisfies(group[0].version, need.relation, need.version))):
+            if group[0].name == need.name and (
+                not need.relation
+                or (group[0].relation == "=" and control.satisfies(group[0].version, need.relation, need.version))
+            ):
                 return True
         return False
 

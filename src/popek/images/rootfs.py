@@ -62,9 +62,15 @@ class RootWriter:
             self.folder(name.rpartition("/")[0])
             self.add(self._entry(name, tarfile.DIRTYPE, mode), None)
 
-    def close(self) -> None:
-        """End of archive."""
-        self.tar.close()
+    def __enter__(self) -> RootWriter:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """The end of the archive, if it got that far."""
+        if kind is None:
+            self.tar.close()
+        else:
+            self.tar.fileobj = io.BytesIO()  # what it still holds back must not go anywhere
 
     def _entry(self, name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
         entry = tarfile.TarInfo(name)
@@ -78,10 +84,27 @@ def merged(name: str) -> str:
     return f"usr/{name}" if slash and rest and first in MERGED else name
 
 
-def write(out: BinaryIO, packages: Sequence[Package], paths: dict[str, Path], extra: dict[str, bytes],
-          left_out: Callable[[tarfile.TarInfo], bool] = lambda _: False, progress: Progress = silent) -> None:
+def write(
+    out: BinaryIO,
+    packages: Sequence[Package],
+    paths: dict[str, Path],
+    extra: dict[str, bytes],
+    left_out: Callable[[tarfile.TarInfo], bool] = lambda _: False,
+    progress: Progress = silent,
+) -> None:
     """The whole root as a tar archive; `extra` are files of our own, `left_out` tells which of theirs to skip."""
-    writer = RootWriter(out)
+    with RootWriter(out) as writer:
+        _write(writer, packages, paths, extra, left_out, progress)
+
+
+def _write(
+    writer: RootWriter,
+    packages: Sequence[Package],
+    paths: dict[str, Path],
+    extra: dict[str, bytes],
+    left_out: Callable[[tarfile.TarInfo], bool],
+    progress: Progress,
+) -> None:
     status: list[str] = []
     triggers: dict[str, list[str]] = {}
     ordered = sorted(packages, key=lambda package: package.name != "base-files")  # its links come before their users
@@ -98,12 +121,17 @@ def write(out: BinaryIO, packages: Sequence[Package], paths: dict[str, Path], ex
         writer.folder(f"var/lib/dpkg/{name}")
     for name, data in extra.items():
         writer.file(name, data)
-    writer.close()
     progress("preparing packages", len(ordered), len(ordered))
 
 
-def _package(writer: RootWriter, package: Package, path: Path, status: list[str],
-             triggers: dict[str, list[str]], left_out: Callable[[tarfile.TarInfo], bool]) -> None:
+def _package(
+    writer: RootWriter,
+    package: Package,
+    path: Path,
+    status: list[str],
+    triggers: dict[str, list[str]],
+    left_out: Callable[[tarfile.TarInfo], bool],
+) -> None:
     deb = Deb(path)
     files = deb.control()
     stanza = files.pop("control", (b"", 0))[0].decode("utf-8", "replace")

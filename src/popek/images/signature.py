@@ -24,8 +24,9 @@ HOST_KEYRINGS = (
 def archive_keys() -> list[bytes]:
     """The certificates that may sign Debian's archive, each file as it is on disk."""
     shipped = files("popek.images") / "keys"
-    found = [entry.read_bytes() for entry in sorted(shipped.iterdir(), key=lambda e: e.name)
-             if entry.name.endswith(".asc")]
+    found = [
+        entry.read_bytes() for entry in sorted(shipped.iterdir(), key=lambda e: e.name) if entry.name.endswith(".asc")
+    ]
     for path in HOST_KEYRINGS:
         try:
             found.append(path.read_bytes())
@@ -65,8 +66,11 @@ def _verified_by_gpgv(signed: bytes, keys: Iterable[bytes], name: str) -> str:
             rings += ["--keyring", str(ring)]
         message = Path(folder, "message")
         message.write_bytes(signed)
-        run = subprocess.run([gpgv, "--homedir", folder, "--status-fd", "2", *rings, "--output", "-", str(message)],
-                             capture_output=True, check=False)
+        run = subprocess.run(
+            [gpgv, "--homedir", folder, "--status-fd", "2", *rings, "--output", "-", str(message)],
+            capture_output=True,
+            check=False,
+        )
     states = run.stderr.splitlines()
     good = any(line.startswith(b"[GNUPG:] GOODSIG ") for line in states)
     if not good or any(line.startswith(b"[GNUPG:] BADSIG ") for line in states) or not run.stdout:
