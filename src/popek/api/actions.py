@@ -79,6 +79,7 @@ def boot(
             machine.start()
             signal = attend(machine)
             outcome = machine.wait()
+            assert outcome is not None  # there is no timeout
             counted = summary(machine.stats()) if statistics else {}
         if signal:
             return Ended("stopped", 128 + signal if signal > 0 else 0, counted)
