@@ -92,7 +92,7 @@ class Machine:
         boot = image.arrange(spec.kernel, spec.initrd, spec.bios, spec.memory)
         ram = Block(spec.memory)
         self._closers.append(ram.free)
-        bus = Bus()
+        self.bus = bus = Bus()
         self._core: Any = _core_class(spec.engine)(
             spec.engine, spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress)
         self._closers.append(self._core.free)
