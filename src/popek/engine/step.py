@@ -1,4 +1,5 @@
-"""The step engine: fetch, decode, execute, one instruction after another, natively. For bringing machines up and as a second opinion.
+"""The step engine: fetch, decode, execute, one instruction after another, natively. For bringing machines up and as
+a second opinion.
 
 It keeps decoded instructions by their bits and one translation, that of the page it fetches from; every load and store
 walks the page tables anew. So it holds nothing that could go stale, and shares nothing with the template engine.

@@ -62,6 +62,7 @@ class Tlbs:
     satp: u64
     mxr: u64
     super_regions: Array[u64, 4]  # by gigabyte modulo 256: superpages may be cached
+    last: Entry  # what served the last access through load_*/store_*/atomic_address; tag 0: nothing
     misses: u64
     flushes: u64
 
@@ -82,6 +83,14 @@ def read_entry(h: Hart, addr: u64) -> Ptr[Entry]:
 def write_entry(h: Hart, addr: u64) -> Ptr[Entry]:
     """Where a store to `addr` looks."""
     return cast(Entry, h.tlb + ENTRIES * 16 + ((addr >> 8) & (ENTRIES - 1 << 4)))
+
+
+@fn(inline=True)
+def remember(h: Hart, e: Entry) -> None:
+    """Note what served an access."""
+    t = tlbs(h)
+    t.last.tag = e.tag
+    t.last.addend = e.addend
 
 
 @fn(inline=True)
@@ -235,9 +244,10 @@ def in_superpage(t: Tlbs, addr: u64) -> bool:
 @fn(cold=True)
 def load_miss(h: Hart, addr: u64, size: u64) -> u64:
     """A load that the table does not serve: walk, fill, load."""
+    t = tlbs(h)
+    t.last.tag = 0
     if (addr & 4095) + size > PAGE:
         return memory.load_misaligned(h, addr, size)
-    t = tlbs(h)
     t.misses += 1
     paddr = paging.translate(h, addr, READ)
     host = paging.ram_address(h, paddr)
@@ -246,10 +256,7 @@ def load_miss(h: Hart, addr: u64, size: u64) -> u64:
             return memory.load_misaligned(h, addr, size)
         return memory.load_device(h, addr, paddr, u32(size))
     remember_superpage(t, h, addr)
-    note_page(t, addr)
-    e = read_entry(h, addr)
-    e.tag = read_tag(h, addr)
-    e.addend = host - addr
+    fill_read(h, addr, host)
     if size == 8:
         return at_u64(host).value
     if size == 4:
@@ -262,10 +269,11 @@ def load_miss(h: Hart, addr: u64, size: u64) -> u64:
 @fn(cold=True)
 def store_miss(h: Hart, addr: u64, size: u64, value: u64) -> None:
     """A store that the table does not serve: walk, fill unless the page holds code, store."""
+    t = tlbs(h)
+    t.last.tag = 0
     if (addr & 4095) + size > PAGE:
         memory.store_misaligned(h, addr, size, value)
         return
-    t = tlbs(h)
     t.misses += 1
     paddr = paging.translate(h, addr, WRITE)
     host = paging.ram_address(h, paddr)
@@ -304,12 +312,23 @@ def note_page(t: Tlbs, addr: u64) -> None:
 
 
 @fn(inline=True)
+def fill_read(h: Hart, addr: u64, host: u64) -> None:
+    """Let loads from this page through."""
+    note_page(tlbs(h), addr)
+    e = read_entry(h, addr)
+    e.tag = read_tag(h, addr)
+    e.addend = host - addr
+    remember(h, e)
+
+
+@fn(inline=True)
 def fill_write(h: Hart, addr: u64, host: u64) -> None:
     """Let stores to this page through."""
     note_page(tlbs(h), addr)
     e = write_entry(h, addr)
     e.tag = write_tag(h, addr)
     e.addend = host - addr
+    remember(h, e)
 
 
 @fn
@@ -317,11 +336,26 @@ def atomic_address(h: Hart, addr: u64, size: u64) -> u64:
     """memory.atomic_address through the table."""
     e = write_entry(h, addr)
     if e.tag == write_tag(h, addr) and addr & (size - 1) == 0:
+        remember(h, e)
         return e.addend + addr
+    tlbs(h).last.tag = 0
     host = memory.atomic_address_walk(h, addr, size)
     remember_superpage(tlbs(h), h, addr)
     if not holds_code(h, host):
         fill_write(h, addr, host)
+    return host
+
+
+@fn
+def reserve_address(h: Hart, addr: u64, size: u64) -> u64:
+    """memory.reserve_address through the table."""
+    e = read_entry(h, addr)
+    if e.tag == read_tag(h, addr) and addr & (size - 1) == 0:
+        remember(h, e)
+        return e.addend + addr
+    host = memory.reserve_address_walk(h, addr, size)
+    remember_superpage(tlbs(h), h, addr)
+    fill_read(h, addr, host)
     return host
 
 
@@ -335,6 +369,7 @@ def _accesses(n: int, value: Any, at: Any) -> tuple[Any, Any]:
         e = read_entry(h, addr)
         if unlikely(e.tag != read_tag(h, addr + last)):
             return value(load_miss(h, addr, size))
+        remember(h, e)
         return at(e.addend + addr).value
 
     @fn(inline=True)
@@ -343,6 +378,7 @@ def _accesses(n: int, value: Any, at: Any) -> tuple[Any, Any]:
         if unlikely(e.tag != write_tag(h, addr + last)):
             store_miss(h, addr, size, u64(v))
         else:
+            remember(h, e)
             at(e.addend + addr).value = value(v)
 
     return load, store

@@ -21,7 +21,7 @@ JUMP_PAGES = 1024
 BUCKETS = 4096
 CHANGES = 256  # writes to code that a hart may be told of at once
 UNSETTLED = 256
-PENDING = 4096
+PENDING = 2048
 HALFWORDS = 2048
 
 # Hart.engine[] words used by generated code
@@ -36,6 +36,9 @@ HOLES = ("rd", "rs1", "rs2", "rs3", "imm", "pc", "site", "count", "jump", "value
 
 # Relocation kinds
 ABS32, ABS64, PC32, ABS8 = 0, 1, 2, 3
+
+# Numbers that stubs hand over: a site, or with ACCESS an access, or with LINKED a link
+ACCESS, LINKED = 1 << 30, 1 << 31
 
 # Rule kinds: how the translator treats an operation
 K_STEP, K_STEP_END, K_PLAIN, K_BRANCH, K_JUMP, K_JUMP_REGISTER = 0, 1, 2, 3, 4, 5
@@ -116,6 +119,16 @@ class CodePage:
 
 
 @struct
+class Access:
+    """A site that accesses memory through a cell; its number is the cell's."""
+
+    site: u32
+    stub: u32  # arena offset of what the template jumps to when the cell does not serve
+    after: u32  # arena offset of what follows the template
+    misses: u32
+
+
+@struct
 class Link:
     """A direct jump inside a page that goes through the linker until its target is translated."""
 
@@ -188,6 +201,7 @@ class Cache:
     page_count: u64
     page_limit: u64
     cell_limit: u64
+    accesses: u64  # pool of Access, as many as cells
     links: u64  # pool of Link
     link_count: u64
     link_limit: u64
@@ -196,10 +210,8 @@ class Cache:
     holes: Array[u64, 32]
     decoded: Decoded
     pending_count: u64
-    pending_at: Array[u32, PENDING]  # jumps of this run that need a stub: where,
-    pending_value: Array[u32, PENDING]  # of which site, or link number | LINKED,
-    pending_after: Array[u32, PENDING]  # where the site's code goes on (0: it leaves), and its cell
-    pending_cell: Array[u64, PENDING]
+    pending_at: Array[u32, PENDING]  # jumps of this run that need a stub: where, and
+    pending_value: Array[u32, PENDING]  # of which site, or link number | LINKED
     stub: u64  # what a jump that pends now belongs to
     taken_at: u64  # where the last template emitted has its jump, its count
     count_at: u64

@@ -5,9 +5,10 @@ on at. Not here: translation (translate), coherence (pages), traps and interrupt
 """
 from __future__ import annotations
 
-from popek.engine.template.layout import JUMP_ENTRIES, JUMP_PAGES, Cache, Link
+from popek.engine.tlb import Entry
+from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, Cache, CodePage, Link
 from popek.engine.template.pages import POLL_ENGINE, POLL_OTHERS, cache_of, code_page, fetch_regime, forget_all, look_after, mark, page_at
-from popek.engine.template.translate import MAX_RUN, RUN_BYTES, fetch_word, translate
+from popek.engine.template.translate import MAX_RUN, RUN_BYTES, access, fetch_word, through_table, translate
 from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
@@ -18,6 +19,7 @@ from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, por
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
 PAGE = 4096
+PATIENCE = 6  # misses of a cell, after which its access gets code that looks into the TLB
 
 
 @port
@@ -117,10 +119,27 @@ def link(h: Hart, number: u64) -> u64:
     return c.executable + u64(entry)
 
 
+@fn(inline=True)
+def improve(c: Cache, page: CodePage, number: u64) -> None:
+    """After the slow path: let the cell serve next time, and look into the TLB by itself if it fails too often."""
+    cell = cast(Entry, c.tlbs.cells + number * Entry.size)
+    cell.addend = c.tlbs.last.addend
+    cell.tag = c.tlbs.last.tag
+    one = access(c, number)
+    one.misses += 1
+    if one.misses == PATIENCE and room(c):
+        through_table(c, page, number)
+
+
 @fn(export=True)
-def slow_step(h: Hart, site: u64) -> u64:
-    """Execute one instruction the long way: it has no template, or its template could not go through with it."""
+def slow_step(h: Hart, number: u64) -> u64:
+    """Execute one instruction, given by its site or access, the long way: it has no template, or its template could not
+    go through with it."""
     c = cache_of(h)
+    site = number
+    if number & ACCESS != 0:
+        site = u64(access(c, number - ACCESS).site)
+        c.tlbs.last.tag = 0
     page = code_page(c, site >> 11)
     slot = site & 2047
     h.pc = page.vpage + slot * 2
@@ -140,6 +159,8 @@ def slow_step(h: Hart, site: u64) -> u64:
         if straight and c.epoch == epoch and atomic_load(h.poll) == 0:
             offset = h.pc - page.vpage
             if offset < PAGE and page.entry[offset >> 1] != 0:
+                if number & ACCESS != 0:
+                    improve(c, page, number - ACCESS)
                 h.instret -= u64(page.seq[offset >> 1])
                 return c.executable + u64(page.entry[offset >> 1])
         at_poll_point = kind == JUMP_REGISTER or ((kind == BRANCH or kind == JUMP) and h.pc <= pc) or op == MRET or op == SRET or op == WFI

@@ -28,7 +28,7 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     from popek.isa import memory, ports
 
     substitute: dict[Any, Any] = {getattr(memory, f"{a}_u{n}"): getattr(tlb, f"{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)}
-    substitute[memory.atomic_address] = tlb.atomic_address
+    substitute |= {memory.atomic_address: tlb.atomic_address, memory.reserve_address: tlb.reserve_address}
     bound = {
         ports.tlb_flush: pages.tlb_flush,
         ports.tlb_regime_changed: pages.regime_changed,
@@ -81,7 +81,7 @@ class TemplateEngine:
         self.native = native
         u64 = ctypes.c_uint64
         size = native.call("popek.engine.template.start.sizes", u64, u64)
-        self.cache_size, library_size, self.page_size, self.link_size = (size(i) for i in range(4))
+        self.cache_size, library_size, self.page_size, self.link_size, self.access_size = (size(i) for i in range(5))
         self.packed = ctypes.create_string_buffer(packed, len(packed) + 8)
         self.packed_address = (ctypes.addressof(self.packed) + 7) & ~7
         ctypes.memmove(self.packed_address, packed, len(packed))
@@ -92,11 +92,11 @@ class TemplateEngine:
     def attach(self, hart: int, index: int, harts: int) -> None:
         """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
         cache, arena = Memory(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES)
-        pages, links = Memory(self.page_size * PAGES), Memory(self.link_size * LINKS)
-        self.keep += [cache, arena, pages, links]
+        pages, links, accesses = (Memory(n * size) for n, size in ((PAGES, self.page_size), (LINKS, self.link_size), (CELLS, self.access_size)))
+        self.keep += [cache, arena, pages, links, accesses]
         u64 = ctypes.c_uint64
-        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 14)(
-            hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, arena.data, CELLS, pages.address, PAGES,
+        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 15)(
+            hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, arena.data, CELLS, accesses.address, pages.address, PAGES,
             links.address, LINKS)
 
     def statistics(self, hart: int) -> dict[str, int]:

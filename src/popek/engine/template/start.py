@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from popek.engine.template.layout import (
     E_CACHE, E_LINK, E_RESOLVE, E_SLOW, H_GLUE_LINK, H_GLUE_RESOLVE, H_GLUE_SLOW, T_ENTER, T_GLUE_LINK, T_GLUE_RESOLVE, T_GLUE_SLOW, T_LEAVE,
-    Cache, CodePage, Library, Link, Relocation, Rule, Template,
+    Access, Cache, CodePage, Library, Link, Relocation, Rule, Template,
 )
 from popek.engine.template.pages import reset_hart
 from popek.engine.template.run import link, resolve, slow_step
@@ -16,14 +16,16 @@ HEADER = 32  # library.py: magic, counts; then family bases, operation numbers
 
 @fn(export=True)
 def sizes(what: u64) -> u64:
-    """Bytes of: 0 Cache, 1 Library, 2 CodePage, 3 Link."""
+    """Bytes of: 0 Cache, 1 Library, 2 CodePage, 3 Link, 4 Access."""
     if what == 0:
         return Cache.size
     if what == 1:
         return Library.size
     if what == 2:
         return CodePage.size
-    return Link.size
+    if what == 3:
+        return Link.size
+    return Access.size
 
 
 @fn(inline=True)
@@ -70,7 +72,7 @@ def glue(c: Cache, number: u32) -> u64:
 
 @fn(export=True)
 def initialise(
-    h: Hart, c: Cache, library: Library, index: u64, harts: u64, writable: u64, executable: u64, arena: u64, cells: u64, cell_limit: u64, pages: u64, page_limit: u64, links: u64,
+    h: Hart, c: Cache, library: Library, index: u64, harts: u64, writable: u64, executable: u64, arena: u64, cells: u64, cell_limit: u64, accesses: u64, pages: u64, page_limit: u64, links: u64,
     link_limit: u64,
 ) -> None:
     """Make the zeroed `c` the code cache of hart number `index` of `harts`. Addresses are host addresses; `arena` is its size in bytes."""
@@ -85,6 +87,7 @@ def initialise(
     c.limit = arena
     c.tlbs.cells = cells
     c.cell_limit = cell_limit
+    c.accesses = accesses
     c.pages = pages
     c.page_limit = page_limit
     c.links = links

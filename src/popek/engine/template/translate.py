@@ -8,16 +8,16 @@ from popek.engine.tlb import Entry
 from popek.engine.template.layout import (
     ABS8, ABS32, ABS64, F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, H_CELL, H_COUNT, H_IMM, H_JUMP,
     H_LINK, H_NEXT, H_PC, H_RD, H_RS1, H_RS2, H_RS3, H_SHAMT, H_SITE, H_SLOW, H_TAKEN, H_VALUE, JUMP_ENTRIES, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN,
-    K_STEP, K_STEP_END, PINNED, T_FAR, T_FAR_BACK, T_GOTO, T_GOTO_BACK, T_JUMP, T_LINK, T_STEP, Cache, CodePage, Link, Relocation, Rule, Template,
+    K_STEP, K_STEP_END, PINNED, T_FAR, T_FAR_BACK, T_GOTO, T_GOTO_BACK, T_JUMP, T_LINK, T_STEP, ACCESS, LINKED, Access, Cache, CodePage, Link, Relocation, Rule, Template,
 )
 from popek.isa.hart import Hart
 from popek.isa.table import decode
-from popek.lang import at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, u8, u16, u32, u64, unlikely
+from popek.lang import Ptr, at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, u8, u16, u32, u64, unlikely
 
 PAGE = 4096
 MAX_RUN = 400  # instructions
-RUN_BYTES = 160 * 1024  # room asked for in the arena before a run is begun
-LINKED = 1 << 31  # a pending entry that is a link number, not a site
+RUN_BYTES = 96 * 1024  # room asked for in the arena before a run is begun
+JUMP_OPCODE = 0xE9  # of x86-64: jmp rel32
 FIELD_X = Hart.offset("x")
 FIELD_F = Hart.offset("f")
 FIELD_SINK = Hart.offset("engine") + 8 * 5
@@ -77,53 +77,56 @@ def pend(c: Cache, at: u64) -> None:
     n = c.pending_count
     c.pending_at[n] = u32(at)
     c.pending_value[n] = u32(c.stub)
-    c.pending_after[n] = 0
     c.pending_count = n + 1
 
 
 @fn
-def finish_pending(c: Cache, page: CodePage) -> None:
-    """Make what the run's templates jump to when they cannot go on; one stub serves neighbours of one site."""
-    i: u64 = 0
+def finish_pending(c: Cache) -> None:
+    """Make the stubs that templates jump to when they cannot go on; one stub serves neighbours of one site."""
     last: u32 = 0
-    last_after: u32 = 0
     stub: u64 = 0
-    while i < c.pending_count:
+    for i in range(c.pending_count):
         value = c.pending_value[i]
-        after = c.pending_after[i]
-        if i == 0 or value != last or after != last_after:
+        if i == 0 or value != last:
             stub = c.position
             last = value
-            last_after = after
-            if after != 0:
-                through_table(c, page, u64(value), u64(after), c.pending_cell[i])
-            elif (value & LINKED) != 0:
+            if (value & LINKED) != 0:
                 c.holes[H_LINK] = u64(value & (LINKED - 1))
                 emit(c, T_LINK)
             else:
                 c.holes[H_SITE] = u64(value)
+                if (value & ACCESS) != 0:
+                    access(c, u64(value & (ACCESS - 1))).stub = u32(stub)
                 emit(c, T_STEP)
         at = u64(c.pending_at[i])
         at_u32(c.writable + at).value = u32(stub - at - 4)
-        i += 1
     c.pending_count = 0
 
 
+@fn(inline=True)
+def access(c: Cache, number: u64) -> Ptr[Access]:
+    """The access of that number."""
+    return cast(Access, c.accesses + number * Access.size)
+
+
 @fn
-def through_table(c: Cache, page: CodePage, site: u64, after: u64, cell: u64) -> None:
-    """Beside the line of execution: do over, through the TLB, the access of a site whose cell did not serve."""
+def through_table(c: Cache, page: CodePage, number: u64) -> None:
+    """Let an access whose cell often does not serve look into the TLB: in place of its stub, code beside the line of execution."""
     d = c.decoded
+    one = access(c, number)
+    site = u64(one.site)
     decode(fetch_word(page, (site & 2047) * 2), d)
     rule = cast(Rule, c.library.rules + u64(d.op) * Rule.size)
-    flags = rule.flags
+    at_u8(c.writable + u64(one.stub)).value = JUMP_OPCODE
+    at_u32(c.writable + u64(one.stub) + 1).value = u32(c.position) - one.stub - 5
     c.stub = site
-    c.holes[H_SITE] = site
     c.holes[H_SLOW] = 0
     c.holes[H_IMM] = d.imm
-    c.holes[H_CELL] = cell
-    around_spills(c, flags, rule.table)
-    c.holes[H_TAKEN] = c.executable + after
+    c.holes[H_CELL] = c.tlbs.cells + number * Entry.size
+    around_spills(c, rule.flags, rule.table)
+    c.holes[H_TAKEN] = c.executable + u64(one.after)
     emit(c, T_JUMP)
+    finish_pending(c)
 
 
 @fn(inline=True)
@@ -390,15 +393,12 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
             if (rule.flags & F_RM) != 0 and d.rm != 0 and d.rm != 7:
                 emit(c, T_STEP)
             elif not special(c, rule, pc):
-                before = c.pending_count
                 if (rule.flags & F_MEMORY) != 0:
-                    c.holes[H_CELL] = new_cell(c)
-                plain(c, rule)
-                if (rule.flags & F_MEMORY) != 0:
-                    while before < c.pending_count:
-                        c.pending_after[before] = u32(c.position)
-                        c.pending_cell[before] = c.holes[H_CELL]
-                        before += 1
+                    number = new_access(c, site)
+                    plain(c, rule)
+                    access(c, number).after = u32(c.position)
+                else:
+                    plain(c, rule)
         elif kind == K_BRANCH:
             branch(c, page, rule, offset, seq)
         elif kind == K_JUMP:
@@ -416,18 +416,22 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
                 break
         offset += length
     finish_far(c)
-    finish_pending(c, page)
+    finish_pending(c)
     c.translated += seq
 
 
 @fn(inline=True)
-def new_cell(c: Cache) -> u64:
-    """An empty TLB cell for one site; its host address."""
+def new_access(c: Cache, site: u64) -> u64:
+    """An access with an empty cell; what pends from now on belongs to it."""
     n = c.tlbs.cell_count
-    cell = c.tlbs.cells + n * Entry.size
-    cast(Entry, cell).tag = 0
     c.tlbs.cell_count = n + 1
-    return cell
+    c.holes[H_CELL] = c.tlbs.cells + n * Entry.size
+    cast(Entry, c.holes[H_CELL]).tag = 0
+    one = access(c, n)
+    one.site = u32(site)
+    one.misses = 0
+    c.stub = n | ACCESS
+    return n
 
 
 @fn
