@@ -16,6 +16,7 @@ from popek.isa.hart import MPP, MPP_SHIFT, MPRV, MXR, SUM, Hart
 from popek.lang import Array, Ptr, addr_of, at_u8, at_u16, at_u32, at_u64, cast, fn, struct, u8, u16, u32, u64, unlikely
 
 ENTRIES = 1024  # direct mapped, 16 bytes each: a load touches the read half only
+SHY, SHY_FLUSHES = 16, 4
 GENERATIONS = 4096  # fit beside a page address
 PAGE = 4096
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
@@ -51,6 +52,14 @@ class DataTlb:
 
 
 @struct
+class Shy:
+    """A page that is flushed by address again and again (Linux patches its text through such a window)."""
+
+    page: u64
+    flushes: u64
+
+
+@struct
 class Tlbs:
     """All data tables of one hart, and the translation state they were filled under."""
 
@@ -59,6 +68,7 @@ class Tlbs:
     cells: u64  # host address of Entry records that an engine keeps at its own places, and their number
     cell_count: u64
     pages: Array[u64, 64]  # by page number modulo 4096: entries may exist, outside regime MACHINE
+    shy: Array[Shy, SHY]  # by page number modulo their number
     satp: u64
     mxr: u64
     super_regions: Array[u64, 4]  # by gigabyte modulo 256: superpages may be cached
@@ -188,7 +198,19 @@ def flush_page(h: Hart, vaddr: u64) -> bool:
     if (t.pages[(vaddr >> 18) & 63] >> ((vaddr >> 12) & 63)) & 1 != 0:
         flush_translated(t)
         select(h, t)
+        one = t.shy[(vaddr >> 12) & (SHY - 1)]
+        if one.page != vaddr & PAGE_MASK:
+            one.page = vaddr & PAGE_MASK
+            one.flushes = 0
+        one.flushes += 1
     return False
+
+
+@fn(inline=True)
+def is_shy(t: Tlbs, addr: u64) -> bool:
+    """Is it cheaper to walk for each access to this page than to forget everything whenever it is flushed?"""
+    one = t.shy[(addr >> 12) & (SHY - 1)]
+    return one.flushes >= SHY_FLUSHES and one.page == addr & PAGE_MASK
 
 
 @fn
@@ -314,6 +336,8 @@ def note_page(t: Tlbs, addr: u64) -> None:
 @fn(inline=True)
 def fill_read(h: Hart, addr: u64, host: u64) -> None:
     """Let loads from this page through."""
+    if is_shy(tlbs(h), addr):
+        return
     note_page(tlbs(h), addr)
     e = read_entry(h, addr)
     e.tag = read_tag(h, addr)
@@ -324,6 +348,8 @@ def fill_read(h: Hart, addr: u64, host: u64) -> None:
 @fn(inline=True)
 def fill_write(h: Hart, addr: u64, host: u64) -> None:
     """Let stores to this page through."""
+    if is_shy(tlbs(h), addr):
+        return
     note_page(tlbs(h), addr)
     e = write_entry(h, addr)
     e.tag = write_tag(h, addr)

@@ -223,5 +223,6 @@ class Cache:
     epoch: u64  # counts the times that translations were forgotten
     translated: u64  # statistics
     slow_steps: u64
+    cell_misses: u64
     resolves: u64
     flushes: u64

@@ -140,6 +140,7 @@ def slow_step(h: Hart, number: u64) -> u64:
     if number & ACCESS != 0:
         site = u64(access(c, number - ACCESS).site)
         c.tlbs.last.tag = 0
+        c.cell_misses += 1
     page = code_page(c, site >> 11)
     slot = site & 2047
     h.pc = page.vpage + slot * 2
@@ -197,4 +198,6 @@ def statistic(h: Hart, what: u64) -> u64:
         return c.flushes
     if what == 5:
         return c.tlbs.misses
+    if what == 6:
+        return c.cell_misses
     return c.tlbs.flushes

@@ -18,7 +18,7 @@ MAP_FIXED = 0x10
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
 
 
-STATISTICS = ("slow_steps", "resolved_jumps", "translated_instructions", "code_bytes", "code_flushes", "tlb_misses", "tlb_flushes")
+STATISTICS = ("slow_steps", "resolved_jumps", "translated_instructions", "code_bytes", "code_flushes", "tlb_misses", "cell_misses", "tlb_flushes")
 
 
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
