@@ -238,7 +238,8 @@ def test_unused_memory_is_not_touched(tmp_path):
 
 def test_machines_leave_nothing_behind(tmp_path):
     def once() -> None:
-        with machine(tmp_path, f"addi a0, x0, 1\nla a1, loop\nsbi {HSM:#x}, 0\nj off\n{SPIN}", supervisor=True, harts=2) as made:
+        text = f"addi a0, x0, 1\nla a1, loop\nsbi {HSM:#x}, 0\nj off\n{SPIN}"
+        with machine(tmp_path, text, supervisor=True, harts=2) as made:
             made.start()
             assert made.wait(10) is not None
 

@@ -72,7 +72,8 @@ def test_memory_bounds():
     memory.write(0x8000_0000, b"")
     assert wrote == [(0x8000_0FF0, 16), (0x8000_0000, 4)]
     assert len(memory.view(0x8000_1000, 0)) == 0
-    for paddr, n in ((0x7FFF_FFFF, 1), (0x8000_0FFF, 2), (0x8000_1000, 1), (0, 1), (1 << 64, 1), (0x8000_0000, -1), (-1, 5)):
+    outside = ((0x7FFF_FFFF, 1), (0x8000_0FFF, 2), (0x8000_1000, 1), (0, 1), (1 << 64, 1), (0x8000_0000, -1), (-1, 5))
+    for paddr, n in outside:
         with pytest.raises(OutOfMemory):
             memory.view(paddr, n)
     with pytest.raises(OutOfMemory):

@@ -7,6 +7,7 @@ from popek.isa.hart import MEIP, MSIP, SEIP
 from tests.devices.chips import Board
 
 PLIC, CLINT = 0xC00_0000, 0x200_0000
+SOURCES = (1, 31, 32, 64, 95)
 
 
 def enable(context: int) -> int:
@@ -163,12 +164,11 @@ class Model:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.sampled_from(["up", "down", "claim", "complete"]), st.sampled_from([1, 31, 32, 64, 95])), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from(["up", "down", "claim", "complete"]), st.sampled_from(SOURCES)), max_size=40))
 def test_any_history_agrees_with_the_flow_chart(history):
     board = Board()
-    sources = (1, 31, 32, 64, 95)
-    ready(board, 1, *sources)
-    models = {source: Model() for source in sources}
+    ready(board, 1, *SOURCES)
+    models = {source: Model() for source in SOURCES}
     for what, source in history:
         model = models[source]
         if what == "up":

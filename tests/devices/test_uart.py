@@ -7,6 +7,7 @@ from popek.isa.hart import SEIP
 from tests.devices.chips import Board
 
 UART, PLIC = 0x1000_0000, 0xC00_0000
+ACTIONS = ("read", "write", "type", "room")
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
 
 
@@ -185,7 +186,7 @@ def test_scratch_and_unknown_registers():
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.lists(st.tuples(st.sampled_from(["read", "write", "type", "room"]), st.integers(0, 7), st.integers(0, 255)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7), st.integers(0, 255)), max_size=60))
 def test_no_history_does_harm(history):
     port = Port()
     for what, register, value in history:

@@ -14,7 +14,7 @@ RAM, KERNEL = 0x8000_0000, 0x8020_0000
 UART, FINISHER, CLINT, PLIC = 0x1000_0000, 0x10_0000, 0x200_0000, 0xC00_0000
 BASE, TIME, IPI, RFENCE, HSM, SRST, DBCN = 0x10, 0x54494D45, 0x735049, 0x52464E43, 0x48534D, 0x53525354, 0x4442434E
 
-#: Prints the byte in a0, the number in a0 as 16 hexadecimal digits and a newline, and ends the machine: called by `jal ra, name`.
+#: Called by `jal ra, name`: print the byte in a0; print a0 as 16 hexadecimal digits and a newline; power off.
 LIBRARY = """
 putc:
     li t5, 0x10000000

@@ -243,11 +243,11 @@ class Call:
     function: int
     name: str
     handler: Callable[[Hart], int | None]
-    result: str = "error"          # in a0 only; "value": one in a1 too; "own": the handler sets both; "legacy": a0 is it
+    result: str = "error"  # in a0 only; "value": one in a1 too; "own": the handler sets both; "legacy": a0 is it
     support: str = "full"
 
 
-#: Every call that exists here. Extensions that have no row probe as absent: PMU, SUSP, NACL, STA, SSE, FWFT, DBTR, MPXY.
+#: Every call that exists. Extensions without a row probe as absent: PMU, SUSP, NACL, STA, SSE, FWFT, DBTR, MPXY.
 CALLS = (
     Call(BASE, 0, "get_spec_version", get_spec_version, "value"),
     Call(BASE, 1, "get_impl_id", get_impl_id, "value"),

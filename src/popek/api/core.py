@@ -58,7 +58,8 @@ class NativeCore:
         self._code_map = Block(size >> 12) if engine == "template" else None
         self._call("prepare", None, _u64, _u32, _u32, _u64, _u64, _u64, _u64, _u64)(
             self._here, harts, int(monitor), ram.address, ram_base, size,
-            self._code_map.address if self._code_map else 0, ctypes.cast(self._answer, ctypes.c_void_p).value)  # fmt: skip
+            self._code_map.address if self._code_map else 0,
+            ctypes.cast(self._answer, ctypes.c_void_p).value)  # fmt: skip
         hart = self._call("hart_address", _u64, _u64, _u64)
         self._hart = [hart(self._here, i) for i in range(harts)]
         self._keep: list[Any] = []

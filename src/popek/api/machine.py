@@ -1,4 +1,4 @@
-"""One virtual machine, running: wires memory, images, devices, the monitor and an engine together, and owns their threads.
+"""One virtual machine, running: wires memory, images, devices, monitor and engine together, and owns their threads.
 
 The composition root: the only place that knows all rooms. A new device is one line in `_devices`.
 """
@@ -102,7 +102,8 @@ class Machine:
             start = piece.address - RAM_BASE
             ram.view[start : start + len(piece.data)] = piece.data
         self.device_tree = build_device_tree(
-            harts=spec.harts, extensions=EXTENSIONS, memory=spec.memory, devices=[*BUILTIN, *places], bootargs=spec.append,
+            harts=spec.harts, extensions=EXTENSIONS, memory=spec.memory, devices=[*BUILTIN, *places],
+            bootargs=spec.append,
             initrd=boot.initrd, seed=os.urandom(64))  # fmt: skip
         if len(self.device_tree) > image.DEVICE_TREE_ROOM:
             raise BadInput("the device tree is too large", "give a shorter --append")
@@ -248,7 +249,7 @@ class Machine:
         self._core.stop()
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
-        """How the machine ended, once all its output has been written; None after `timeout` seconds. Raises what broke it."""
+        """How it ended, once all its output has been written; None after `timeout` seconds. Raises what broke it."""
         if not self._ended.wait(timeout):
             return None
         if self._failure is not None:
@@ -301,5 +302,7 @@ class Machine:
     def __enter__(self) -> Machine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

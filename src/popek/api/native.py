@@ -1,4 +1,4 @@
-"""Which functions of the monitor, the devices and an engine become one piece of native code, and how their ports connect.
+"""Which functions of the monitor, the devices and an engine become native code, and how their ports connect.
 
 The only place that binds the typed subset's ports. Compiled once; a start from the cache imports none of it.
 """

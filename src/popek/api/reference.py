@@ -1,8 +1,8 @@
-"""The running part of a machine as plain Python: the same monitor and devices as the native core, on the reference engine.
+"""The running part of a machine as plain Python: the native core's monitor and devices on the reference engine.
 
 One thread runs all harts in turn, and is the only one that touches their state; what other threads want (input,
-interrupt lines, the end) waits in queues. Time is counted in instructions, so that a slow engine has no timer storm; when
-every hart waits, time jumps to the next deadline.
+interrupt lines, the end) waits in queues. Time is counted in instructions, so that a slow engine has no timer storm;
+when every hart waits, time jumps to the next deadline.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The devices that live in native code, and where they are: QEMU's `virt` map. An access that is nobody's raises Trap."""
+"""The devices that live in native code, and their places: QEMU's `virt` map. What is nobody's raises Trap."""
 from __future__ import annotations
 
 from popek.devices.irq import Plic, clint_read, clint_write, plic_read, plic_write, set_level

@@ -1,6 +1,6 @@
-"""Goldfish RTC: wall-clock time in nanoseconds, and an alarm. QEMU docs and Android goldfish "RTC (Real-time Clock)" register list.
+"""Goldfish RTC: wall-clock time in nanoseconds, and an alarm. In the typed subset.
 
-In the typed subset.
+Android goldfish, "RTC (Real-time Clock)", list of registers.
 """
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A 16550A serial port as Linux's 8250 driver, OpenSBI and U-Boot expect it. National Semiconductor PC16550D data sheet.
+"""A 16550A serial port as Linux's 8250 driver, OpenSBI and U-Boot expect it. In the typed subset.
 
-Output leaves at once, input comes from a ring that any amount may wait in; both rings are the monitor's. In the typed subset.
+National Semiconductor PC16550D data sheet. Output leaves at once, input comes from a ring in which any amount may
+wait; both rings are the monitor's.
 """
 from __future__ import annotations
 

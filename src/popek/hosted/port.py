@@ -1,4 +1,4 @@
-"""The hosted monitor's operations on Linux: clock, futex, yield, and the call of a device model. Nothing guest-visible."""
+"""The hosted monitor's operations on Linux: clock, futex, yield, and the call of a device model."""
 from __future__ import annotations
 
 import platform

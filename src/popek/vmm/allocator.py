@@ -1,4 +1,4 @@
-"""The allocator: owns the harts and decides whether they run, wait or stop; drives their interrupt lines; ends the machine.
+"""The allocator: owns the harts; decides whether they run, wait or stop; drives their lines; ends the machine.
 
 Time is timers.py's, remote fences fences.py's, the serial line console.py's; all of them come here to wake a hart.
 Waking rule: who changes something a hart may wait for changes it first, then looks at `asleep`; the hart sets
@@ -6,9 +6,9 @@ Waking rule: who changes something a hart may wait for changes it first, then lo
 """
 from __future__ import annotations
 
+from popek.isa import ports
 from popek.isa.hart import SIE, SUPERVISOR, Hart
 from popek.isa.interrupts import lower_interrupt, raise_interrupt, wakes
-from popek.isa import ports
 from popek.isa.ports import fence_i, tlb_flush, tlb_regime_changed
 from popek.lang import Opaque, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, u32, u64
 from popek.vmm.port import sleep, wake
@@ -127,7 +127,7 @@ def park(h: Hart) -> None:
 
 @fn
 def begin(h: Hart, pc: u64, argument: u64) -> None:
-    """Enter supervisor software. SBI 3.0, "Hart start": paging and interrupts off, a0 the hart's number, a1 the argument."""
+    """Enter supervisor software: paging and interrupts off, a0 the hart, a1 the argument. SBI 3.0, "Hart start"."""
     h.mode = SUPERVISOR
     h.satp = 0
     h.mstatus = h.mstatus & ~SIE

@@ -1,10 +1,11 @@
 """The dispatcher: every stop of a hart comes here, is counted by its cause, and goes to who handles it.
 
 What engines call:
-  poll(h) -> bool     at a poll point, when h.poll is not zero (but for POLL_ENGINE, which is theirs). May take an interrupt,
-                      serve other harts, park the hart. True: leave native code, the machine ends. h.instret must be exact.
-  trap(h)             the instruction at h.pc trapped: h.trap_cause, h.trap_tval. Afterwards h.pc is where to go on; a poll
-                      point follows.
+  poll(h) -> bool     at a poll point, when h.poll is not zero (but for POLL_ENGINE, which is theirs). May take an
+                      interrupt, serve other harts, park the hart. True: leave native code, the machine ends.
+                      h.instret must be exact.
+  trap(h)             the instruction at h.pc trapped: h.trap_cause, h.trap_tval. Afterwards h.pc is where to go on;
+                      a poll point follows.
   mmio_read/write(h)  bound to isa's ports: an access outside RAM. Completes within the instruction, or raises Trap.
 isa's other ports are bound to the allocator (wait_for_interrupt), timers (read_time, timer_changed) and the engine.
 A hart's thread first calls poll: POLL_STATE or POLL_INTERRUPT set by whoever prepared it does no harm.
@@ -38,7 +39,8 @@ from popek.vmm.vm import (
 
 # Who handles a trap when the monitor is the guest's firmware; all others are the guest's own.
 GUEST, SBI, INTERPRETER = 0, 1, 2
-WHO = table(u8, [{ECALL_FROM_SUPERVISOR: SBI, ILLEGAL_INSTRUCTION: INTERPRETER}.get(cause, GUEST) for cause in range(16)])
+_OURS = {ECALL_FROM_SUPERVISOR: SBI, ILLEGAL_INSTRUCTION: INTERPRETER}
+WHO = table(u8, [_OURS.get(cause, GUEST) for cause in range(16)])
 
 #: What the counters are called, for people.
 STOP_NAMES: dict[int, str] = {
@@ -49,8 +51,8 @@ STOP_NAMES: dict[int, str] = {
     **{FIRST_INTERRUPT + n: name for n, name in (
         (1, "supervisor_software_interrupt"), (3, "machine_software_interrupt"), (5, "supervisor_timer_interrupt"),
         (7, "machine_timer_interrupt"), (9, "supervisor_external_interrupt"), (11, "machine_external_interrupt"))},
-    STOP_SBI: "sbi_call", STOP_SIMULATED: "simulated_instruction", STOP_WAIT: "wait_for_interrupt", STOP_DEVICE: "device",
-    STOP_HOST_DEVICE: "host_device", STOP_FENCE: "remote_fence", STOP_STATE: "hart_state",
+    STOP_SBI: "sbi_call", STOP_SIMULATED: "simulated_instruction", STOP_WAIT: "wait_for_interrupt",
+    STOP_DEVICE: "device", STOP_HOST_DEVICE: "host_device", STOP_FENCE: "remote_fence", STOP_STATE: "hart_state",
 }  # fmt: skip
 
 
@@ -128,7 +130,7 @@ def mmio_write(h: Hart, paddr: u64, size: u32, value: u64) -> None:
 
 @fn(cold=True)
 def outside(h: Hart, vm: VM, s: HartState, paddr: u64, size: u32, write: u32) -> bool:
-    """Let a device model outside native code answer. Foreign code may use the floating-point unit: put its flags away."""
+    """Let a device model outside native code answer. It may use the floating-point unit: put the guest's flags away."""
     s.stops[STOP_HOST_DEVICE] += 1
     s.access.address = paddr
     s.access.size = size

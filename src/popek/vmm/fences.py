@@ -1,7 +1,7 @@
-"""Remote fences: one hart makes others forget translations or code, and waits until they have. SBI 3.0, "RFENCE Extension".
+"""Remote fences: one hart makes others forget translations or code, and waits until they have.
 
 A hart that waits serves the requests made of itself, so two harts that fence each other both get on. A hart that
-sleeps is not waited for: it serves its requests before it runs guest code again.
+sleeps is not waited for: it serves its requests before it runs guest code again. SBI 3.0, "RFENCE Extension".
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the monitor does for the supervisor's calls (abi/sbi_port): each is one request to the allocator. No numbers of SBI here."""
+"""What the monitor does for the supervisor's calls (abi/sbi_port). Thin, and without SBI's numbers."""
 from __future__ import annotations
 
 from popek.isa.hart import SSIP, Hart

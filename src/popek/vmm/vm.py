@@ -1,4 +1,4 @@
-"""The virtual resources of one guest: what the monitor knows of its harts, clock, console and end. Structs and numbers, no behaviour."""
+"""The virtual resources of one guest: its harts, clock, console and end. Structs and numbers, no behaviour."""
 from __future__ import annotations
 
 from popek.isa.hart import Hart
