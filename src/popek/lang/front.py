@@ -11,7 +11,7 @@ from popek.lang.expressions import Static
 from popek.lang.flow import ends
 from popek.lang.functions import Function, Trap
 from popek.lang.operators import BINARY
-from popek.lang.source import deep, syntax
+from popek.lang.source import deep, statements, syntax
 from popek.lang.types import BOOL, IntType, StructMeta, name_of, u64
 
 _signatures: dict[int, tuple[Function, list[tree.Local], Any]] = {}
@@ -36,9 +36,12 @@ def read(function: Function) -> tree.Definition:
 
 def _stored_names(node: ast.FunctionDef) -> set[str]:
     names = {a.arg for a in node.args.args}
-    for part in ast.walk(node):
-        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-            names.add(part.id)
+    for part in statements(node.body):
+        targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
+        for target in targets:
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(name, ast.Name):
+                    names.add(name.id)
     return names
 
 

@@ -105,19 +105,24 @@ def extern(symbol: str) -> Callable[[F], F]:
 
 
 def source_fn(name: str, source: str, scope: dict[str, Any], **options: Any) -> Any:
-    """Define a subset function from generated source text; names in it are looked up in `scope`."""
+    """Define a subset function from generated source text; names in it are looked up in `scope`.
+
+    The text is parsed when the function is first needed. It holds one `def`, without decorators.
+    """
     import linecache
 
     module = scope.get("__name__", "generated")
     filename = f"<popek {module}.{name}>"
-    local: dict[str, Any] = {}
-    exec(compile("from __future__ import annotations\n" + source, filename, "exec", dont_inherit=True), scope, local)
-    python = local[name]
-    python = python.python if isinstance(python, Function) else python
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    line = source[: source.index(f"def {name}(")].count("\n") + 1
+    code = _nothing.__code__.replace(co_name=name, co_qualname=name, co_filename=filename, co_firstlineno=line)
+    python = FunctionType(code, scope, name)
     python.__module__ = module
-    text = "from __future__ import annotations\n" + source
-    linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
     return Function(python, **options)
+
+
+def _nothing() -> None:
+    """Stands for the body of a generated function."""
 
 
 class Table:

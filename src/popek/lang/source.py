@@ -27,6 +27,21 @@ def deep() -> Iterator[None]:
         sys.setrecursionlimit(old)
 
 
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements in a block, nested ones too. (ast.walk would visit the many more expressions as well.)"""
+    todo = [body]
+    while todo:
+        for node in todo.pop():
+            yield node
+            for part in ("body", "orelse", "finalbody"):
+                inner = getattr(node, part, None)
+                if inner:
+                    todo.append(inner)
+            if isinstance(node, (ast.Try, ast.Match)):
+                parts = node.handlers if isinstance(node, ast.Try) else node.cases
+                todo.extend(part.body for part in parts)
+
+
 def syntax(function: Function) -> ast.FunctionDef:
     """The syntax tree of a function. A file is read and parsed once."""
     code = function.python.__code__
@@ -34,7 +49,7 @@ def syntax(function: Function) -> ast.FunctionDef:
     cached = _parsed.get(code.co_filename)
     if cached is None or cached[0] is not lines:
         found: dict[int, ast.FunctionDef] = {}
-        for node in ast.walk(ast.parse("".join(lines))):
+        for node in statements(ast.parse("".join(lines)).body):
             if isinstance(node, ast.FunctionDef):
                 first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
                 found[first] = node
