@@ -19,6 +19,7 @@ from tests.engine.desk import POLL_STOP, POLL_WATCH, Desk
 
 RAM = 0x8000_0000
 MASK = (1 << 64) - 1
+BITS = POLL_STOP | POLL_WATCH
 RUN = "popek.engine.template.run.run_hart"
 
 
@@ -86,11 +87,10 @@ class NativeMachine:
             self.engine.attach(ctypes.addressof(h), number, harts)
         self.hart, self.desk = self.harts[0], self.desks[0]
 
-    def write(self, address: int, data: bytes, tell: bool = False) -> None:
-        """Put bytes into guest memory; `tell`: as a device does, so that engines know."""
+    def write(self, address: int, data: bytes) -> None:
+        """Put bytes into guest memory as a device does, so that engines know."""
         self.memory[address - RAM:address - RAM + len(data)] = data
-        if tell:
-            self._device_wrote(ctypes.addressof(self.hart), address, len(data))
+        self._device_wrote(ctypes.addressof(self.hart), address, len(data))
 
     def word(self, address: int, size: int = 8) -> int:
         """Read a little-endian number from guest memory."""
@@ -123,13 +123,13 @@ class NativeMachine:
         """Run one hart until it finishes, or for a number of poll points. False: it had to be stopped from outside."""
         h, d = self.harts[number], self.desks[number]
         d.polls, d.limit, d.finished = 0, polls, 0
-        h.poll = h.poll & 1 | (POLL_WATCH if polls else 0)
+        h.poll = h.poll & ~BITS | (POLL_WATCH if polls else 0)
         watchdog = threading.Timer(seconds, self.stop, (number,))
         watchdog.daemon = True
         watchdog.start()
         self._run(ctypes.addressof(h))
         watchdog.cancel()
-        h.poll = h.poll & 1
+        h.poll &= ~BITS
         return bool(d.finished or (polls and d.polls >= polls))
 
     def stop(self, number: int = 0) -> None:
@@ -168,7 +168,7 @@ class NativeMachine:
         watchdog.start()
         self._run(self.address)
         watchdog.cancel()
-        self.hart.poll &= 1
+        self.hart.poll &= ~BITS
         return not late
 
     def forget(self, number: int = 0) -> None:

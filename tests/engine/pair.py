@@ -39,15 +39,12 @@ class Pair:
         self.image = b""
         self.steps = 0
 
-    def load(self, program: Program, fresh: bool = True) -> None:
+    def load(self, program: Program) -> None:
         """Both at the program's start."""
         self.image = program.image()
         h, n = self.reference.hart, self.native.hart
         self.reference.memory[:] = self.image
-        if fresh:
-            self.native.memory[:] = self.image
-        else:
-            self.native.write(RAM, self.image, tell=True)
+        self.native.memory[:] = self.image
         for hart in (h, n):
             for name in SCALARS:
                 setattr(hart, name, 0)
@@ -68,10 +65,7 @@ class Pair:
                     setattr(hart, name, value)
         for d in (self.desk, self.native.desk):
             d.finished = d.polls = d.limit = d.reads = d.trace = 0
-        if fresh:
-            self.native.forget()
-        else:
-            self.native.refresh()
+        self.native.forget()
 
     def advance_reference(self, polls: int) -> bool:
         """Run the reference to its poll point number `polls`, or the finisher. False: too long."""
@@ -99,7 +93,7 @@ class Pair:
     def watch(self, polls: int) -> bool:
         """Run the template engine to the poll point number `polls`. False: it had to be stopped."""
         n, d = self.native.hart, self.native.desk
-        n.poll = n.poll & 1 | desk.POLL_WATCH
+        n.poll |= desk.POLL_WATCH
         d.limit = polls
         return self.native.go()
 

@@ -15,7 +15,7 @@ from popek.isa.hart import (
     USER,
     Hart,
 )
-from popek.isa.memory import host_written, ram_for
+from popek.isa.memory import atomic_address, block_written
 from popek.isa.op import op
 from popek.isa.paging import READ, WRITE, translate
 from popek.lang import Trap, at_u64, fn, u64
@@ -62,7 +62,7 @@ def cbo_flush(h: Hart, rs1: u64) -> None:
 @op("000000000100 rs1 010 00000 0001111", "cbo.zero (rs1)", kind="store")
 def cbo_zero(h: Hart, rs1: u64) -> None:
     need_enabled(h, CBZE)
-    block = ram_for(h, rs1, WRITE) & ~(BLOCK - 1)
+    block = atomic_address(h, rs1, 1) & ~(BLOCK - 1)
     for i in range(BLOCK // 8):
         at_u64(block + i * 8).value = 0
-    host_written(h, block)
+    block_written(h, block, BLOCK)
