@@ -214,6 +214,19 @@ def host_written(h: Hart, host: u64) -> None:
 
 
 @fn
+def block_written(h: Hart, host: u64, size: u64) -> None:
+    """The same for a block of whole doublewords within one page."""
+    if h.board.code_map != 0:
+        fence()
+        offset = host - h.board.ram
+        if at_u8(h.board.code_map + (offset >> 12)).value != 0:
+            i: u64 = 0
+            while i < size:
+                code_modified(h, h.board.ram_base + offset + i)
+                i += 8
+
+
+@fn
 def fetch(h: Hart, pc: u64) -> u32:
     """The instruction at `pc`: 16 bits, or 32 when the low two bits are 11. Its halves may lie in two pages."""
     host = ram_for(h, pc, EXECUTE)

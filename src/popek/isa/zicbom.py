@@ -17,7 +17,7 @@ from popek.isa.hart import (
 )
 from popek.isa.memory import atomic_address, block_written
 from popek.isa.op import op
-from popek.isa.paging import READ, WRITE, translate
+from popek.isa.paging import READ, translate
 from popek.lang import Trap, at_u64, fn, u64
 
 BLOCK = 64

@@ -110,10 +110,15 @@ def not_code(h: Hart, host: u64) -> None:
     """After a store: a page with a write entry holds no code, there is nobody to tell."""
 
 
+@fn(inline=True)
+def block_not_code(h: Hart, host: u64, size: u64) -> None:
+    """The same, after a block was stored."""
+
+
 def substitutes(through_table: bool) -> dict[Any, Any]:
     """What templates call instead of functions that may have to walk page tables, or think long."""
     read, write = _host(read_entry, read_tag, through_table), _host(write_entry, write_tag, through_table)
-    made: dict[Any, Any] = {memory.atomic_address: _address(write), memory.reserve_address: _address(read), memory.host_written: not_code,
+    made: dict[Any, Any] = {memory.atomic_address: _address(write), memory.reserve_address: _address(read), memory.host_written: not_code, memory.block_written: block_not_code,
                             a.store_conditional_failed: no_reservation, **fp.TRY}
     for n, value, at in SIZES:
         made[getattr(memory, f"load_u{n}")], made[getattr(memory, f"store_u{n}")] = _accesses(n, value, at, read, write)

@@ -22,6 +22,7 @@ FREQUENT = {
     "flw", "fld", "fsw", "fsd",
 }
 COMMUTATIVE = {"add", "and_", "or_", "xor", "addw", "mul", "mulw", "beq", "bne"}
+NO_ACCESS = {"cbo_inval", "cbo_clean", "cbo_flush"}  # walk, but touch nothing
 FROM_CONSTANTS = {"lui", "auipc"}  # translate.special
 
 OPERAND_FLAGS = {"rs1": F_RS1, "rs2": F_RS2, "frs1": F_FRS1, "frs2": F_FRS2, "frs3": F_FRS3}
@@ -41,7 +42,7 @@ class Plan:
 
 def has_template(op: Op) -> bool:
     """Is there a template that stands for the meaning of `op`, rather than the slow path?"""
-    if op.name in FROM_CONSTANTS or op.name.startswith("cbo_"):
+    if op.name in FROM_CONSTANTS or op.name in NO_ACCESS:
         return False
     return op.kind in ("load", "store", "amo", "fp", "branch") or (op.kind in ("alu", "hint") and "h" not in op.parameters)
 
