@@ -145,6 +145,7 @@ def change_state(h: Hart) -> None:
     """On the hart's own thread, after POLL_STATE: do what was asked."""
     s = state_of(h)
     if atomic_cas(s.state, START_PENDING, STARTED):
+        atomic_store(s.sleeping, 0)    # before everything is forgotten: from here on fences wait for us
         begin(h, s.start_pc, s.start_argument)
 
 
