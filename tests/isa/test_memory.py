@@ -171,7 +171,7 @@ def test_cache_block_zero() -> None:
 
 def test_writes_to_marked_code_pages_are_reported() -> None:
     pages = []
-    m = Machine(ports={ports.code_modified: lambda h, paddr: pages.append(paddr >> 12)})
+    m = Machine(ports={ports.code_modified: lambda h, paddr: pages.append(paddr)})
     m.put(RAM + 0x80000 + 3, 1, 1)                                  # the map, in guest memory for want of another
     m.board.code_map = m.board.ram + 0x80000
     m.one("sw zero, 0(a1)", a1=RAM + 0x2000)
@@ -180,4 +180,5 @@ def test_writes_to_marked_code_pages_are_reported() -> None:
     m.one("sd zero, -4(a1)")                                        # crosses into it
     m.one("amoadd.w a0, zero, (a1)")
     m.one("cbo.zero (a1)")
-    assert pages == [0x80003] * 4
+    page = RAM + 0x3000
+    assert pages == [page + 8, page, page, *range(page, page + 64, 8)]

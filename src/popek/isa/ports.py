@@ -39,7 +39,7 @@ def pmp_changed(h: Hart) -> None:
 
 @port
 def code_modified(h: Hart, paddr: u64) -> None:
-    """A RAM page marked in Board.code_map was written."""
+    """A RAM page marked in Board.code_map was written: at most 8 bytes from `paddr` on, within the page."""
 
 
 @port
