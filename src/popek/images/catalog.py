@@ -96,7 +96,13 @@ def get(name: str, runner: Runner, progress: Progress, where: str = "") -> Image
 def _initrd(folder: str, on_disk: bool) -> str:
     """The initramfs with today's scripts: an image may be older than the Popek that starts it."""
     check = 0
-    for script in ("agent.sh", "child.sh", "run-disk.sh" if on_disk else "run-memory.sh", "../initramfs.py"):
+    for script in (
+        "agent.sh",
+        "child.sh",
+        "run-disk.sh" if on_disk else "run-memory.sh",
+        "../initramfs.py",
+        "../modules.py",
+    ):
         with open(os.path.join(SCRIPTS, script), "rb") as file:
             check = zlib.crc32(file.read(), check)
     path = os.path.join(folder, f"initrd-{check:08x}")

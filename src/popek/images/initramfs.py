@@ -13,6 +13,7 @@ from importlib.resources import files
 from popek.images.cpio import Cpio
 from popek.images.errors import BadPackage
 from popek.images.kernel import depends
+from popek.images.modules import slim
 
 FOLDERS = ("dev", "proc", "sys", "root", "tmp", "run", "etc", "var")
 
@@ -34,7 +35,7 @@ def base(out: Cpio, busybox: bytes, version: str, modules: Mapping[str, bytes], 
     folder = f"lib/modules/{version}"
     lines = []
     for name, data in modules.items():
-        out.file(f"{folder}/{name}.ko", data)
+        out.file(f"{folder}/{name}.ko", slim(data))
         lines.append(f"{name}.ko: " + " ".join(f"{other}.ko" for other in depends(data, name)))
     out.file(f"{folder}/modules.dep", "".join(line.rstrip() + "\n" for line in lines).encode())
     out.file("modules", " ".join(modules).encode() + b"\n")
