@@ -141,6 +141,12 @@ class File:
             os.close(self.fd)
             self.fd = -1
 
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _do(self, call: Callable[[], object]) -> None:
         try:
             call()

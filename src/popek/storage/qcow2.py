@@ -13,7 +13,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from popek.storage.block import SECTOR, Place, Store, open_in_place
-from popek.storage.errors import BadDisk
+from popek.storage.errors import BadDisk, BadInput
 from popek.storage.file import File, cut
 from popek.storage.qcow2_compressed import Decompressor
 from popek.storage.qcow2_layout import AUTOCLEAR_AT, COMPRESSED, COPIED, CORRUPT, DIRTY, OFFSET, ZERO, read_header
@@ -175,6 +175,8 @@ class Qcow2:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Once damage was found, nothing more is written."""
+        if self.read_only:
+            raise BadInput(f"disk {self.file.path}: it is open for reading only")
         if self._damage:
             raise self._damage
         try:
