@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +54,8 @@ def test_witnesses_can_be_repeated() -> None:
     words = dict(audit.subjects())
     seen = bench.run(words["csrw mscratch"], audit.Configuration(MACHINE, True, 1))
     assert seen.changed == ("mscratch",)
+
+
+def test_the_page_of_instructions_is_what_the_definitions_say() -> None:
+    tool = Path(__file__).resolve().parents[2] / "tools" / "instructions.py"
+    assert subprocess.run([sys.executable, str(tool), "--check"], check=False).returncode == 0

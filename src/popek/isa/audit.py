@@ -166,7 +166,7 @@ class _Bench:
         h.mcounteren = h.scounteren = h.menvcfg = h.senvcfg = 0
         h.mcountinhibit = configuration.pattern
         h.mie = h.mip = 0x222 * (configuration.pattern - 1)
-        self.time = 1000 * configuration.pattern
+        self.time = 1000 if configuration.pattern == 1 else 100_000       # before and after stimecmp, as mip has it
         if configuration.allow:
             h.mstatus |= 1 << hart.FS_SHIFT
             h.mcounteren = h.scounteren = 0xFFFF_FFFF
