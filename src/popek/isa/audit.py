@@ -166,6 +166,7 @@ class _Bench:
         h.mcounteren = h.scounteren = h.menvcfg = h.senvcfg = 0
         h.mcountinhibit = configuration.pattern
         h.mie = h.mip = 0x222 * (configuration.pattern - 1)
+        h.mideleg = 0x222 if configuration.pattern == 2 else 0x202
         self.time = 1000 if configuration.pattern == 1 else 100_000       # before and after stimecmp, as mip has it
         if configuration.allow:
             h.mstatus |= 1 << hart.FS_SHIFT
