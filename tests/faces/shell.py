@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 POPEK = [sys.executable, "-m", "popek"]
@@ -49,11 +52,7 @@ class OnTerminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execv(POPEK[0], [*POPEK, *arguments])
-        import fcntl
-        import struct
-        import termios
-
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.resize(columns, rows)
         self.status: int | None = None
 
     def __enter__(self) -> OnTerminal:
@@ -64,6 +63,9 @@ class OnTerminal:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         os.close(self.fd)
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def write(self, data: bytes) -> None:
         os.write(self.fd, data)

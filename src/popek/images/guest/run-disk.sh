@@ -25,5 +25,5 @@ mount -t tmpfs -o nosuid,nodev,mode=755 run /root/run
 mkdir /root/run/popek
 cp /bin/busybox /agent /child /root/run/popek/
 for folder in dev proc sys; do mount --move /$folder /root/$folder; done
-hostname debian
+[ "$(hostname)" != "(none)" ] || hostname debian # `popek run --name` gives the kernel another
 exec /bin/busybox switch_root /root /run/popek/busybox sh /run/popek/agent /run/popek/busybox /run/popek
