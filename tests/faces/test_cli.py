@@ -1,5 +1,7 @@
 """The command line as a whole: version, speed of starting, errors of commands that need no guest."""
 
+import json
+import os
 import resource
 import statistics
 import subprocess
@@ -51,3 +53,21 @@ def test_full_output_device():
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*POPEK, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 125 and done.stderr.count("\n") == 1 and "space" in done.stderr
+
+
+def test_doctor():
+    done = popek("doctor", "--offline", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stdout
+    assert checks["guest"]["good"] and checks["guest (slow)"]["good"] and checks["jit"]["good"]
+    assert b"guests can run on this host" in popek("doctor", "--offline").stdout
+
+
+def test_images(tmp_path):
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    rows = json.loads(popek("image", "ls", "--json", env=env).stdout)
+    assert {row["name"]: row["built"] for row in rows} == {"busybox": False, "debian": False}
+    assert b"not built" in popek("image", "ls", env=env).stdout
+    assert popek("image", "rm", "debian", env=env).returncode == 1
+    assert popek("image", "rm", "debain", env=env).returncode == 125
+    assert popek("prune", env=env).stdout == b"freed 0.0 MB\n"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from popek.api.machine import Machine
     from popek.api.session import Session
     from popek.images.catalog import Image
+    from popek.images.keeping import State
 
 
 class Ended(NamedTuple):
@@ -41,15 +42,6 @@ def summary(statistics: dict) -> dict:
         "stops": dict(sorted(stops.items(), key=lambda row: -row[1])),
         "harts": statistics["harts"],
     }
-
-
-class ImageState(NamedTuple):
-    """An image this Popek knows."""
-
-    name: str
-    built: bool
-    size: int  # bytes on this host's disk
-    version: str
 
 
 def boot(
@@ -93,6 +85,13 @@ def image(name: str, progress: Callable[..., None]) -> Image:
     """The image of this name, built if it is not there yet. Raises BadInput for an unknown one."""
     from popek.images import catalog
 
+    _known(name)
+    return catalog.get(name, build_guest, progress)
+
+
+def _known(name: str) -> None:
+    from popek.images import catalog
+
     if name not in catalog.known():
         import difflib
 
@@ -101,7 +100,6 @@ def image(name: str, progress: Callable[..., None]) -> Image:
             f"there is no image {name!r}",
             f"did you mean {near[0]}?" if near else f"known are {', '.join(catalog.known())}",
         )
-    return catalog.get(name, build_guest, progress)
 
 
 def build_guest(*arguments: Any, **options: Any) -> Any:
@@ -161,25 +159,26 @@ def run(
         session.close()
 
 
-def image_list() -> list[ImageState]:
-    """All known images."""
-    from popek.images import catalog
+def image_list() -> list[State]:
+    """All known images: name, built, size on this host's disk, version."""
+    from popek.images import keeping
 
-    return [ImageState(*row) for row in catalog.states()]
+    return keeping.states()
 
 
 def image_remove(name: str) -> bool:
     """Forget a built image; False if there was none."""
-    from popek.images import catalog
+    from popek.images import keeping
 
-    return catalog.remove(name)
+    _known(name)
+    return keeping.remove(name)
 
 
 def prune(everything: bool = False) -> int:
     """Forget downloads and left-overs, or all that is kept; the bytes freed."""
-    from popek.images import catalog
+    from popek.images import keeping
 
-    return catalog.prune(everything)
+    return keeping.prune(everything)
 
 
 def doctor(offline: bool = False) -> Iterator[Check]:
