@@ -263,6 +263,15 @@ def test_errors_while_making_are_passed_on(home: Path) -> None:
 
     with pytest.raises(ValueError):
         kept("key", fail)
+    times = []
+
+    def fail_otherwise() -> bytes:
+        times.append(1)
+        raise FileNotFoundError("compiler")
+
+    with pytest.raises(FileNotFoundError):
+        kept("key", fail_otherwise)
+    assert len(times) == 1
     assert kept("key", lambda: b"y") == b"y"
 
 

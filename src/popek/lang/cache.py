@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,24 +126,26 @@ def _prune(place: Path) -> None:
 
 def kept(key: str, make: Callable[[], bytes], progress: Progress | None = None) -> bytes:
     """The bytes kept under `key`, or what `make()` returns (which then is kept). Works without a usable cache, too."""
-    found: bytes | None = None
-    try:
-        place = directory()
-        path = place / f"{key}.code"
-        found = _load(path)
-        if found is not None:
-            return found
-        with _lock(path.with_suffix(".lock")):
-            found = _load(path)  # another process may have made it while we waited
+    with ExitStack() as stack:
+        try:
+            path = directory() / f"{key}.code"
+            found = _load(path)
             if found is None:
-                found = _make(make, progress)
+                stack.enter_context(_lock(path.with_suffix(".lock")))
+                found = _load(path)  # another process may have made it while we waited
+        except (CacheError, OSError) as error:
+            if progress:
+                progress(f"machine code is not kept: {error}")
+            return _make(make, progress)
+        if found is None:
+            found = _make(make, progress)
+            try:
                 write_atomically(path, sha256(found).digest() + found)
-                _prune(place)
+                _prune(path.parent)
+            except OSError as error:
+                if progress:
+                    progress(f"machine code is not kept: {error}")
         return found
-    except (CacheError, OSError) as error:
-        if progress:
-            progress(f"machine code is not kept: {error}")
-    return found if found is not None else _make(make, progress)
 
 
 def _make(make: Callable[[], bytes], progress: Progress | None) -> bytes:
