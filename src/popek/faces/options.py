@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import NoReturn, TypeAlias
 
 from popek.faces.terminal import BOOT_KEYS, RUN_KEYS
 
 OUR_ERROR = 125
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 ABOUT = """\
 popek runs virtual machines: unmodified RISC-V Linux, on any Linux host that has Python.
@@ -26,7 +28,7 @@ STATUS = "Exit status: 125 our own error, 126/127 as in a shell, 128+n signal n,
 class _Parser(argparse.ArgumentParser):
     """Errors as everywhere in Popek: one line, 125."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         print(f"popek: {message}; see `{self.prog} --help`", file=sys.stderr)
         raise SystemExit(OUR_ERROR)
 
@@ -84,13 +86,13 @@ class _Version:
         return f"popek {__version__}"
 
 
-def _add(commands, name: str, help: str, epilog: str) -> argparse.ArgumentParser:
+def _add(commands: _Commands, name: str, help: str, epilog: str) -> argparse.ArgumentParser:
     return commands.add_parser(
         name, help=help, description=help, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
-def _run(commands) -> frozenset[str]:
+def _run(commands: _Commands) -> frozenset[str]:
     """Returns those options that a value follows."""
     p = _add(
         commands,
@@ -126,7 +128,7 @@ On a terminal: {RUN_KEYS}. Ctrl-C and window size go to the guest.
     return frozenset(text for action in p._actions if action.nargs is None for text in action.option_strings)
 
 
-def _boot(commands) -> None:
+def _boot(commands: _Commands) -> None:
     p = _add(
         commands,
         "boot",
@@ -156,7 +158,7 @@ On a terminal: {BOOT_KEYS}.
     p.add_argument("--json", action="store_true", help="the statistics as JSON")
 
 
-def _image(commands) -> None:
+def _image(commands: _Commands) -> None:
     image = commands.add_parser("image", help="the images on this host: ls, rm")
     what = image.add_subparsers(dest="what", metavar="ls|rm", required=True)
     ls = what.add_parser("ls", help="known images, and which are built")

@@ -6,6 +6,7 @@ import os
 import signal
 import termios
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 IFLAG, OFLAG, CFLAG, LFLAG, CC = 0, 1, 2, 3, 6  # places in what tcgetattr gives
@@ -133,7 +134,7 @@ class TripleKey:
 
     help = RUN_KEYS
 
-    def __init__(self, clock=time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.times: list[float] = []
 
