@@ -12,7 +12,7 @@ from popek.isa.interrupts import lower_interrupt, raise_interrupt, wakes
 from popek.isa.ports import fence_i, tlb_flush, tlb_regime_changed
 from popek.lang import Opaque, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, u32, u64
 from popek.vmm.port import sleep, wake
-from popek.vmm.timers import due, next_deadline, read_time, recheck
+from popek.vmm.timers import due, next_deadline, raise_due, read_time, timer_changed
 from popek.vmm.vm import (
     POLL_MONITOR,
     POLL_STATE,
@@ -107,9 +107,12 @@ def rest(h: Hart, until: u64) -> None:
 def wait_for_interrupt(h: Hart) -> None:
     """WFI: the hart gives its host thread back until an interrupt it has enabled is pending, or the monitor asks."""
     state_of(h).stops[STOP_WAIT] += 1
-    while not wakes(h) and atomic_load(h.poll) & POLL_MONITOR == 0:
-        rest(h, next_deadline(h, read_time(h)))
-        recheck(h)
+    while True:
+        now = read_time(h)
+        raise_due(h, now)              # the timer thread may be late; what is due now has no later moment to wake us
+        if wakes(h) or atomic_load(h.poll) & POLL_MONITOR != 0:
+            break
+        rest(h, next_deadline(h, now))
 
 
 @fn
@@ -147,6 +150,7 @@ def change_state(h: Hart) -> None:
     if atomic_cas(s.state, START_PENDING, STARTED):
         atomic_store(s.sleeping, 0)    # before everything is forgotten: from here on fences wait for us
         begin(h, s.start_pc, s.start_argument)
+        timer_changed(h)
 
 
 @fn

@@ -1,7 +1,7 @@
 """Time: the guest's clock, each hart's two deadlines, and the thread that watches the next one.
 
-The timer thread publishes in `next_look` when it will look again; who sets an earlier deadline kicks it. Sleeping
-harts keep their own time, so the thread leaves them out, and they check when they wake.
+The timer thread publishes in `next_look` when it will look again; who sets an earlier deadline kicks it. A sleeping
+hart watches its own deadline as well, so that no second thread stands between the moment and its waking.
 """
 from __future__ import annotations
 
@@ -86,14 +86,6 @@ def watch(vm: VM, deadline: u64) -> None:
 
 
 @fn
-def recheck(h: Hart) -> None:
-    """A hart that slept: raise what is due, and hand the rest back to the timer thread."""
-    now = read_time(h)
-    raise_due(h, now)
-    watch(cast(VM, h.vm), next_deadline(h, now))
-
-
-@fn
 def machine_deadline(h: Hart, i: u64) -> u64:
     """mtimecmp of hart `i`."""
     return cast(VM, h.vm).hart[i].machine_deadline
@@ -136,16 +128,11 @@ def look(vm: VM) -> u64:
     nearest = devices_tick(cast(Opaque, vm.devices))
     for i in range(vm.harts):
         s = vm.hart[i]
-        if atomic_load(s.sleeping) == 0:
-            nearest = min(nearest, watched(s, now))
+        raise_due(s.hart, now)
+        if atomic_load(s.waiter.asleep) != 0 and atomic_load(s.hart.mip) & s.hart.mie != 0:
+            wake(s.waiter)
+        nearest = min(nearest, next_deadline(s.hart, now))
     return nearest
-
-
-@fn
-def watched(s: HartState, now: u64) -> u64:
-    """One hart's part of `look`."""
-    raise_due(s.hart, now)
-    return next_deadline(s.hart, now)
 
 
 @fn(export=True)
