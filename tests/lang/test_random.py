@@ -144,7 +144,7 @@ class Statements:
             self.statement(pad, depth, loop, protected)
 
     def statement(self, pad: str, depth: int, loop: bool, protected: bool) -> None:
-        pick = self.r.randrange(13) if depth else self.r.randrange(4)
+        pick = self.r.randrange(14) if depth else self.r.randrange(4)
         put = self.lines.append
         if pick < 3:
             put(f"{pad}{self.r.choice('abc')} = {self.value()}")
@@ -171,6 +171,14 @@ class Statements:
             if self.r.random() < 0.2:
                 put(f"{pad}    raise")
             self.block(pad + "    ", depth - 1, loop, protected)
+        elif pick == 13:
+            put(f"{pad}match {self.r.choice('abc')} >> {self.r.randrange(8)} & 7:")
+            for number in self.r.sample(range(8), self.r.randrange(1, 5)):
+                put(f"{pad}    case {number}:")
+                self.block(pad + "        ", depth - 1, loop, protected)
+            if self.r.random() < 0.6:
+                put(f"{pad}    case _:")
+                self.block(pad + "        ", depth - 1, loop, protected)
         elif self.loops < 3:
             self.loops += 1
             n = self.loops
@@ -206,11 +214,11 @@ def o{0}(h: State, a: u64, b: u64, c: u64) -> u64:
 """
 
 
-def pairs(count: int) -> list:
+def pairs(count: int, first: int = 0) -> list:
     scope = dict(SCOPE)
     scope["child"] = source_fn("child", CHILD, scope)
     functions = []
-    for seed in range(count):
+    for seed in range(first, first + count):
         scope[f"s{seed}"] = source_fn(f"s{seed}", Statements(seed).function(f"s{seed}"), scope)
         functions.append(source_fn(f"o{seed}", OUTER.format(seed), scope))
     return functions
