@@ -17,7 +17,8 @@ from popek.lang import Array, Ptr, addr_of, at_u8, at_u16, at_u32, at_u64, cast,
 
 ENTRIES = 1024  # direct mapped, 16 bytes each: a load touches the read half only
 SHY, SHY_FLUSHES = 16, 4
-GENERATIONS = 4096  # fit beside a page address
+# Generations stand beside a page address. The low bits stay free: an access that is not aligned must match no cell.
+GENERATION_STEP, LAST_GENERATION = 8, 4096 - 5 * 8
 PAGE = 4096
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 ALL = 0xFFFF_FFFF_FFFF_FFFF
@@ -141,14 +142,15 @@ def select(h: Hart, t: Tlbs) -> None:
 
 @fn
 def new_generation(t: Tlbs) -> u64:
-    """A generation that no entry has. When all were used, every entry goes."""
-    t.generation += 1
-    if t.generation == GENERATIONS:
+    """A generation that no entry has. When all were used, every entry goes, and every regime gets a new one."""
+    if t.generation >= LAST_GENERATION:
         forget_entries(t)
-        t.generation = 1
+        t.generation = 0
         for r in range(REGIMES):
-            t.data[r].read_generation = 1
-            t.data[r].write_generation = 1
+            t.generation += GENERATION_STEP
+            t.data[r].read_generation = t.generation
+            t.data[r].write_generation = t.generation
+    t.generation += GENERATION_STEP
     return t.generation
 
 
@@ -164,6 +166,14 @@ def forget_entries(t: Tlbs) -> None:
 
 
 @fn
+def renew(t: Tlbs, regime: u64) -> None:
+    """Forget one regime's translations. No two regimes share a generation: cells know nothing else of the regime."""
+    g = new_generation(t)
+    t.data[regime].read_generation = g
+    t.data[regime].write_generation = g
+
+
+@fn
 def flush_translated(t: Tlbs) -> None:
     """Forget what page tables said: every regime but MACHINE. The caller selects anew."""
     t.flushes += 1
@@ -171,8 +181,8 @@ def flush_translated(t: Tlbs) -> None:
         t.super_regions[i] = 0
     for i in range(64):
         t.pages[i] = 0
-    g = new_generation(t)
     for r in range(MACHINE):
+        g = new_generation(t)
         t.data[r].read_generation = g
         t.data[r].write_generation = g
 
@@ -182,8 +192,9 @@ def flush(h: Hart) -> None:
     """Forget every translation."""
     t = tlbs(h)
     flush_translated(t)
-    t.data[MACHINE].read_generation = t.generation
-    t.data[MACHINE].write_generation = t.generation
+    g = new_generation(t)
+    t.data[MACHINE].read_generation = g
+    t.data[MACHINE].write_generation = g
     select(h, t)
 
 
@@ -217,7 +228,7 @@ def is_shy(t: Tlbs, addr: u64) -> bool:
 def reset(h: Hart) -> None:
     """Empty tables, of which nothing is known."""
     t = tlbs(h)
-    t.generation = GENERATIONS - 1
+    t.generation = LAST_GENERATION
     t.satp = h.satp
     t.mxr = h.mstatus & MXR
     flush(h)
@@ -241,8 +252,8 @@ def regime_changed(h: Hart) -> bool:
 def protect(h: Hart) -> None:
     """Drop every write entry: code was translated, by this hart or another, from a page that may have one."""
     t = tlbs(h)
-    g = new_generation(t)
     for r in range(REGIMES):
+        g = new_generation(t)
         t.data[r].write_generation = g
     select(h, t)
 
