@@ -51,13 +51,16 @@ def set_cell(tag: u64, addend: u64) -> None:
     """Keep an entry in this template's cell."""
 
 
-def _host(entry: Any, tag_of: Any, through_table: bool) -> Any:
-    """A function that gives the addend for an access whose first and last byte are given, or raises."""
+def _addend(entry: Any, tag_of: Any, through_table: bool) -> Any:
+    """A function that gives the addend for an access of `last` + 1 bytes at `addr`, or raises.
+
+    A cell serves aligned accesses only: nothing in it would tell one that begins in the page before.
+    """
     if not through_table:
 
         @fn(inline=True)
         def by_cell(h: Hart, addr: u64, last: u64) -> u64:
-            if unlikely(tag_of(h, last) != cell_tag()):
+            if unlikely(tag_of(h, addr) | (addr & last) != cell_tag()):
                 raise Trap(0, 0)
             return cell_addend()
 
@@ -66,7 +69,7 @@ def _host(entry: Any, tag_of: Any, through_table: bool) -> Any:
     @fn(inline=True)
     def by_table(h: Hart, addr: u64, last: u64) -> u64:
         e = entry(h, addr)
-        tag = tag_of(h, last)
+        tag = tag_of(h, addr + last)
         if unlikely(e.tag != tag):
             raise Trap(0, 0)
         set_cell(tag, e.addend)
@@ -80,21 +83,21 @@ def _accesses(n: int, value: Any, at: Any, read: Any, write: Any) -> tuple[Any, 
 
     @fn(inline=True)
     def load(h: Hart, addr: u64) -> value:
-        return value(at(read(h, addr, addr + last) + addr).value)  # naming the type here lets the annotation see it
+        return value(at(read(h, addr, last) + addr).value)  # naming the type here lets the annotation see it
 
     @fn(inline=True)
     def store(h: Hart, addr: u64, v: value) -> None:
-        at(write(h, addr, addr + last) + addr).value = value(v)
+        at(write(h, addr, last) + addr).value = value(v)
 
     return load, store
 
 
-def _address(host: Any) -> Any:
+def _address(addend: Any) -> Any:
     @fn(inline=True)
     def address(h: Hart, addr: u64, size: u64) -> u64:
         if unlikely(addr & (size - 1) != 0):
             raise Trap(0, 0)
-        return host(h, addr, addr) + addr
+        return addend(h, addr, 0) + addr
 
     return address
 
@@ -117,7 +120,7 @@ def block_not_code(h: Hart, host: u64, size: u64) -> None:
 
 def substitutes(through_table: bool) -> dict[Any, Any]:
     """What templates call instead of functions that may have to walk page tables, or think long."""
-    read, write = _host(read_entry, read_tag, through_table), _host(write_entry, write_tag, through_table)
+    read, write = _addend(read_entry, read_tag, through_table), _addend(write_entry, write_tag, through_table)
     made: dict[Any, Any] = {memory.atomic_address: _address(write), memory.reserve_address: _address(read), memory.host_written: not_code, memory.block_written: block_not_code,
                             a.store_conditional_failed: no_reservation, **fp.TRY}
     for n, value, at in SIZES:
