@@ -234,9 +234,10 @@ def finish_all(guest: Driver, n: int) -> list[Used]:
 
 
 def test_slowness_is_noticed(guest, store, monkeypatch) -> None:
-    """A read that was slow on the hart sends the next ones to the worker."""
+    """Reads that were slow on the hart send the next ones to the worker."""
     monkeypatch.setattr(blk, "SLOW_NS", -1)
-    assert status(request(guest, [header(blk.T_IN)], [512, 1])) == blk.OK
+    for _ in range(2):
+        assert status(request(guest, [header(blk.T_IN)], [512, 1])) == blk.OK
     store.gate = threading.Event()
     guest.add(0, [header(blk.T_IN)], [512, 1])
     assert not guest.used(0)
