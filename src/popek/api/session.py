@@ -38,6 +38,7 @@ class Session:
             agent.CONTROL: self.control,
         }
         self.ports = [by_name[name] for name in agent.PORTS]
+        self.outputs = [by_name[name] for name in (agent.STDOUT, agent.STDERR, agent.TTY)]
         self.input = by_name[agent.TTY if tty else agent.STDIN]
         # Between the pump and the machine's threads. The pump never holds it while it calls a port, which has a lock.
         self.lock = threading.Lock()
@@ -130,7 +131,7 @@ class Session:
                 self._begin(rest)
             elif verb == "exit":
                 self.status = agent.exit_status(rest)
-                self._finish(None)
+                self._finish_after(*self.outputs)
             elif verb == "error":
                 self._finish(HostProblem(f"in the guest: {rest}"))
 
@@ -153,6 +154,13 @@ class Session:
             self.input.feed(END_OF_INPUT)
         else:
             self.input.end_of_input()
+
+    def _finish_after(self, *outputs: Port) -> None:
+        """The session ends when the last byte of the command is written; who reads it may be slow."""
+        if outputs:
+            outputs[0].after_output(lambda: self._finish_after(*outputs[1:]))
+        else:
+            self._finish(None)
 
     def _finish(self, failure: BaseException | None) -> None:
         self.failure = self.failure or failure

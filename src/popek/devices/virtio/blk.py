@@ -1,9 +1,9 @@
 """A block device (Virtio 1.2, 5.2) on a store that is passed in. Disk formats are the storage room's.
 
 Requests are done where they are noticed, on the hart that kicks: measured for 4 KiB from the page cache, that costs
-17 us of CPU time against 70 us on another thread, and the guest mostly waits for them anyway. When the store turns out to be slow (a flush, a
-disk that has to seek, a large request), a worker does the work and the hart runs on; while it has work, everything goes
-its way, so requests keep their order.
+17 us of CPU time against 70 us on another thread, and the guest mostly waits for them anyway. When the store turns
+out to be slow (a flush, a disk that has to seek, a large request), a worker does the work and the hart runs on; while
+it has work, everything goes its way, so requests keep their order.
 """
 
 from __future__ import annotations
