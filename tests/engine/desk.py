@@ -82,6 +82,12 @@ def poll(h: Hart) -> bool:
 
 
 @fn
+def asleep(h: Hart) -> bool:
+    """Harts of a desk never sleep."""
+    return False
+
+
+@fn
 def trap(h: Hart) -> None:
     """Every trap is the guest's own."""
     privileged.take_trap(h)

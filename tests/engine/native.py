@@ -37,10 +37,10 @@ def library() -> objects.Library:
     source = Path(setup.__file__).resolve().parent.parent.parent
 
     def make() -> objects.Image:
-        from popek.engine.template import run
+        from popek.engine.template import pages, run
 
         functions, bound, substitute = setup.build_parts()
-        bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap}
+        bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, pages.asleep: desk.asleep}
         return objects.build(emit([*functions, prepare], ports=bound, substitute=substitute, exports=[*functions, prepare]))
 
     key = objects.fingerprint("tests.engine.native", here / "desk.py", here / "native.py", source / "engine", source / "isa")

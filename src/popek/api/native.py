@@ -102,11 +102,12 @@ def step_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
 
 def template_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """Functions, ports and substitutes of the template engine."""
-    from popek.engine.template import run, setup
-    from popek.vmm import dispatcher
+    from popek.engine.template import pages, run, setup
+    from popek.vmm import allocator, dispatcher
 
     functions, bound, substitute = setup.build_parts()
-    return functions, {**bound, run.poll: dispatcher.poll, run.trap: dispatcher.trap}, substitute
+    bound |= {run.poll: dispatcher.poll, run.trap: dispatcher.trap, pages.asleep: allocator.asleep}
+    return functions, bound, substitute
 
 
 def text(engine: str) -> str:

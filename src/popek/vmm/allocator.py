@@ -41,6 +41,12 @@ def state_of(h: Hart) -> HartState:
 
 
 @fn
+def asleep(h: Hart) -> bool:
+    """Does the hart run no guest code now, and will it look at everything before it does again? Any thread."""
+    return atomic_load(state_of(h).sleeping) != 0
+
+
+@fn
 def rouse(s: HartState) -> None:
     """Wake a hart's thread if it sleeps."""
     if atomic_load(s.waiter.asleep) != 0:

@@ -18,7 +18,7 @@ from popek.isa import memory
 from popek.isa.hart import SUPERVISOR, USER, Hart
 from popek.isa.paging import EXECUTE
 from popek.isa.ports import FLUSH_BY_ADDRESS
-from popek.lang import addr_of, at_u8, atomic_add, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fence, fn, spin_hint, u8, u32, u64
+from popek.lang import addr_of, at_u8, atomic_add, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fence, fn, port, spin_hint, u8, u32, u64
 
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 NOWHERE = 1  # a pc and a page address that never occur
@@ -275,9 +275,18 @@ def look_after(h: Hart, c: Cache) -> None:
     atomic_store(c.lock, 0)
 
 
+@port
+def asleep(h: Hart) -> bool:
+    """Does the hart run no guest code, and will it return to the engine before it does?"""
+    ...
+
+
 @fn
 def fence_i(h: Hart) -> None:
-    """What was translated while another hart could still write unnoticed is not trusted beyond a fence.i."""
+    """What was translated while another hart could still write unnoticed is not trusted beyond a fence.i.
+
+    A hart that sleeps has been asked, and looks after it before it writes anything.
+    """
     c = cache_of(h)
     look_after(h, c)
     if c.unsettled_count == 0:
@@ -286,7 +295,8 @@ def fence_i(h: Hart) -> None:
     for i in range(c.harts):
         other = cast(Cache, c.library.caches[i])
         if other.hart_bit != c.hart_bit and atomic_load(other.protect_asked) != atomic_load(other.protect_done):
-            settled = False
+            if not asleep(cast(Hart, other.hart)):
+                settled = False
     if not settled:
         if c.unsettled_count > UNSETTLED:
             forget_all(h, c)

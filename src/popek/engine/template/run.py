@@ -46,6 +46,8 @@ def proceed(h: Hart, at_poll_point: bool) -> u64:
             if at_poll_point and waiting & POLL_OTHERS != 0:
                 if poll(h):
                     return c.leave
+                if atomic_load(h.poll) & POLL_ENGINE != 0:  # it may have slept
+                    look_after(h, c)
         try:
             return enter_at(h, c)
         except Trap:
