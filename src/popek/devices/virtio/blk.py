@@ -106,13 +106,7 @@ class Block:
 
     def handle_queue(self, index: int) -> bool:
         queue, worker = self.queue, self.transport.worker
-        for _ in range(queue.maximum):
-            chain = queue.pop()
-            if chain is None:
-                if not queue.more():
-                    self.transport.notify(queue)
-                    return False
-                continue
+        for chain in queue.chains():
             request = self._request(chain)
             if request is None:
                 continue
@@ -124,7 +118,7 @@ class Block:
                 self._finish(request, self._perform(*request))
                 self._judge(kind, perf_counter_ns() - before)
         self.transport.notify(queue)
-        return True
+        return queue.more()
 
     def _judge(self, kind: int, spent: int) -> None:
         """Remember whether requests of this kind are fast enough for a hart."""

@@ -123,24 +123,16 @@ class Console:
     def _collect(self, number: int) -> bool:
         """From the guest, as fast as it is taken. True if there is more to do."""
         port, queue = self.ports[number], self.transport.queues[self._queue(number, 1)]
-        again = False
-        for _ in range(queue.maximum):
-            if port.full():
-                break
-            chain = queue.pop()
-            if chain is None:
-                if not queue.more():
-                    break
-                continue
+        for chain in queue.chains() if not port.full() else ():
             if sum(map(len, chain.readable)) > MAX_WRITE:
                 raise Broken("too many bytes for a console at once")
             held = None if port.console else chain
             if port.put(b"".join(chain.readable), lambda held=held: self._taken(number, held)):  # type: ignore[misc]
                 queue.push(chain, 0)
-        else:
-            again = True
+            if port.full():
+                break
         self.transport.notify(queue)
-        return again
+        return not port.full() and queue.more()
 
     def _taken(self, number: int, held: Chain | None) -> None:
         """On the port's worker: what the guest wrote has been taken, it may go on."""
@@ -181,21 +173,13 @@ class Console:
     def _listen(self) -> bool:
         """The guest's messages."""
         queue = self.transport.queues[CONTROL_OUT]
-        again = False
-        for _ in range(queue.maximum):
-            chain = queue.pop()
-            if chain is None:
-                if not queue.more():
-                    break
-                continue
+        for chain in queue.chains():
             message = chain.text(_CONTROL.size)
             queue.push(chain, 0)
             if len(message) == _CONTROL.size and self._multiport:
                 self._hear(*_CONTROL.unpack(message))
-        else:
-            again = True
         self.transport.notify(queue)
-        return again
+        return queue.more()
 
     def _hear(self, number: int, event: int, value: int) -> None:
         if event == DEVICE_READY:

@@ -7,6 +7,7 @@ whatever a driver must not do raises Broken. Hosts are little-endian, as the rin
 from __future__ import annotations
 
 from _thread import allocate_lock
+from collections.abc import Iterator
 from struct import Struct
 
 from popek.base.errors import PopekError
@@ -135,6 +136,15 @@ class Queue:
         self.next = self.next + 1 & 0xFFFF
         self.taken += 1
         return chain
+
+    def chains(self) -> Iterator[Chain]:
+        """The chains that are there, at most as many as the queue is long; then asks to be told of the next one."""
+        for _ in range(self.maximum):
+            chain = self.pop()
+            if chain is not None:
+                yield chain
+            elif not self.more():
+                break
 
     def push(self, chain: Chain, written: int) -> None:
         """Give a chain back; its first `written` writable bytes may have changed."""

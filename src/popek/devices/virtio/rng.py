@@ -35,12 +35,7 @@ class Rng:
         """Nothing depends on features."""
 
     def handle_queue(self, index: int) -> bool:
-        for _ in range(QUEUE_SIZE):
-            chain = self.queue.pop()
-            if chain is None:
-                if self.queue.more():
-                    continue
-                break
+        for chain in self.queue.chains():
             self.queue.push(chain, chain.fill(self.source(min(chain.room(), PORTION))))
         self.transport.notify(self.queue)
         return self.queue.more()
