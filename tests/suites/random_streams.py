@@ -27,7 +27,7 @@ from tests.suites.streams import (
 #: Not compared: what machines may answer differently, or what would end a stream.
 EXCLUDED = {"ecall", "mret", "sret", "wfi", "pause", "fence_instruction", "jalr", "cbo_inval", "cbo_clean", "cbo_flush",
             "cbo_zero", "lr_w", "lr_d", "sc_w", "sc_d"}  # fmt: skip
-CSRS = ("fflags", "frm", "fcsr", "sscratch", "scause", "stval", "mcause",
+CSRS = ("fflags", "frm", "fcsr", "sscratch", "scause", "stval",
         "sstatus", "mstatus", "mvendorid", "satp")  # fmt: skip
 
 
@@ -84,9 +84,11 @@ class Generator:
     def stream(self, length: int, paged: bool) -> Stream:
         """One stream from a random state."""
         pick = self.random.choice
-        mode = pick((hart.USER, hart.SUPERVISOR)) if paged else pick((hart.USER, hart.SUPERVISOR, hart.MACHINE))
-        satp = 8 << 60 | (TABLES >> 12) + (3 if mode == hart.USER else 0) if paged else 0
+        mode = pick((hart.USER, hart.SUPERVISOR, hart.MACHINE))          # paged machine mode: MPRV lends it U's rights
+        satp = 8 << 60 | (TABLES >> 12) + (0 if mode == hart.SUPERVISOR else 3) if paged else 0
         mstatus = hart.FS | mode << hart.MPP_SHIFT | self.random.getrandbits(64) & (hart.SUM | hart.MXR)
+        if paged and mode == hart.MACHINE:
+            mstatus |= hart.MPRV
         x = [self.value() for _ in range(32)]
         for register in BASES:
             x[register] = self.address(paged)
@@ -95,8 +97,11 @@ class Generator:
         stream = Stream(mode, satp, mstatus, x, f, pick((0, 0x20, 0x40, 0x60, 0x80, 0x1F)))
         while (left := length - len(stream.words)) > 0:
             straight = all(word & 0x7F not in (0x63, 0x6F) for word in stream.words[-4:])     # nothing jumps inside
-            pair = straight and left > 8 and self.random.random() < 0.03
-            stream.words += self.reserved() if pair else [self.word(left, paged)]
+            pair = straight and left > 8 and self.random.random() < 0.06
+            if pair and paged and mode != hart.USER and pick((True, False)):
+                stream.words += self.switch(mode)
+            else:
+                stream.words += self.reserved() if pair else [self.word(left, paged)]
         stream.words.append(table.assemble("ecall"))
         return stream
 
@@ -163,6 +168,12 @@ class Generator:
         lines = (f"lr.{size} x{a}, (x{ALIGNED})", f"xori x{a}, x{b}, 5", f"addi x12, x{ALIGNED}, {wrong}",
                  f"sc.{size} x{c}, x{a}, (x12)")  # fmt: skip
         return [table.assemble(line) for line in lines]
+
+    def switch(self, mode: int) -> list[int]:
+        """Change how data accesses translate."""
+        bits = self.random.choice((hart.SUM, hart.MXR, hart.SUM | hart.MXR, hart.MPRV if mode == hart.MACHINE else 0))
+        how, name = self.random.choice(("csrrs", "csrrc")), "mstatus" if mode == hart.MACHINE else "sstatus"
+        return [table.assemble(f"lui x7, {bits >> 12:#x}"), table.assemble(f"{how} zero, {name}, x7")]
 
     def csr(self, op: Op) -> int:
         """Reads of any, writes of harmless bits of some."""
