@@ -27,6 +27,7 @@ DEFAULT_PORTS: dict[Any, Callable[..., Any]] = {
     ports.pmp_changed: lambda h: None,
     ports.code_modified: lambda h, paddr: None,
     ports.fence_i: lambda h: None,
+    ports.spins: lambda h: None,
     ports.timer_changed: lambda h: None,
 }
 

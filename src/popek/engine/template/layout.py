@@ -43,7 +43,7 @@ ACCESS, LINKED = 1 << 30, 1 << 31
 # Rule kinds: how the translator treats an operation
 K_STEP, K_STEP_END, K_PLAIN, K_BRANCH, K_JUMP, K_JUMP_REGISTER = 0, 1, 2, 3, 4, 5
 # Rule flags
-F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_RM, F_MEMORY = (1 << i for i in range(11))
+F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_RM, F_MEMORY, F_TABLE_PINS = (1 << i for i in range(12))
 # Fixed templates, by index
 (T_STEP, T_LINK, T_LEAVE, T_GLUE_SLOW, T_GLUE_LINK, T_GLUE_RESOLVE, T_ENTER, T_GOTO, T_GOTO_BACK, T_FAR, T_FAR_BACK, T_JUMP) = range(12)
 FIXED = ("step", "link", "leave", "glue_slow", "glue_link", "glue_resolve", "enter", "goto", "goto_back", "far", "far_back", "jump")
@@ -70,8 +70,8 @@ class Relocation:
 @struct
 class Rule:
     """How one operation is translated. `base` indexes the shape table (u16 template numbers); `pins` is 0 when all its
-    operands are in memory, else the number of pinned registers its shapes know. `table`: the shape (registers in
-    memory) that looks into the TLB, for operations that access memory through a cell."""
+    operands are in memory, else the number of pinned registers its shapes know. `table`: likewise the shapes
+    that look into the TLB, for operations that access memory through a cell."""
 
     kind: u8
     pins: u8

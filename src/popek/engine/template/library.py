@@ -158,7 +158,7 @@ def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
     rule_records = bytearray()
     for kind, pins, flags, members, table in plan.rules:
         rule_records += _RULE.pack(kind, pins, flags, len(shapes), len(shapes) + len(members))
-        shapes += [number.get(n, 0) for n in (*members, table)]
+        shapes += [number.get(n, 0) for n in (*members, *table)]
     pin_of = bytes(PINS.index(r) + 1 if r in PINS else 0 for r in range(32))
     op_number = IDS
     header = _HEADER.pack(_MAGIC, len(names), count, len(shapes), len(plan.rules), len(text), 0,

@@ -10,7 +10,7 @@ from itertools import product
 
 from popek.engine.template import layout, templates
 from popek.engine.template.layout import (
-    F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN, K_STEP, K_STEP_END,
+    F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, F_TABLE_PINS, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN, K_STEP, K_STEP_END,
     PINS,
 )
 from popek.isa.op import Op
@@ -21,6 +21,8 @@ FREQUENT = {
     "mul", "beq", "bne", "blt", "bge", "bltu", "bgeu", "lb", "lh", "lw", "ld", "lbu", "lhu", "lwu", "sb", "sh", "sw", "sd",
     "flw", "fld", "fsw", "fsd",
 }
+# Of those, the ones whose way through the TLB knows pinned registers, too.
+FREQUENT_ACCESSES = {"ld", "lw", "lbu", "sd", "sw", "sb"}
 COMMUTATIVE = {"add", "and_", "or_", "xor", "addw", "mul", "mulw", "beq", "bne"}
 NO_ACCESS = {"cbo_inval", "cbo_clean", "cbo_flush"}  # walk, but touch nothing
 FROM_CONSTANTS = {"lui", "auipc"}  # translate.special
@@ -37,7 +39,7 @@ class Plan:
     """Everything to compile: template texts by name, and per operation (kind, pins, flags, names of its shapes)."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    rules: list[tuple[int, int, int, list[str], str]] = field(default_factory=list)  # the last: the template that looks into the TLB
+    rules: list[tuple[int, int, int, list[str], list[str]]] = field(default_factory=list)  # the last: shapes that look into the TLB
 
 
 def has_template(op: Op) -> bool:
@@ -70,6 +72,8 @@ def flags_of(op: Op) -> int:
         flags |= F_RM
     if accesses_memory(op):
         flags |= F_MEMORY
+    if op.name in FREQUENT_ACCESSES:
+        flags |= F_TABLE_PINS
     return flags
 
 
@@ -138,9 +142,9 @@ def branch(op: Op, name: str, pin: tuple[int, int, int], back: bool) -> str:
 def plan(ops: list[Op], raising: set[str]) -> Plan:
     """Decide everything. `raising`: names of the operations whose meaning can raise (that is, bail out)."""
     made = Plan(texts=dict(templates.fixed()))
-    made.rules.append((K_STEP_END, 0, 0, [], ""))  # number 0 is no operation
+    made.rules.append((K_STEP_END, 0, 0, [], []))  # number 0 is no operation
     for op in ops:
-        flags, names, table = flags_of(op), [], ""
+        flags, names, table = flags_of(op), [], []
         pins = pins_for(op)
         if op.name in FROM_CONSTANTS:
             kind = K_PLAIN
@@ -159,8 +163,9 @@ def plan(ops: list[Op], raising: set[str]) -> Plan:
                     else:
                         made.texts[name] = plain(op, name, pin, op.name in raising, DYNAMIC * variant)
         if kind == K_PLAIN and flags & F_MEMORY:
-            table = f"{op.name}_table"
-            made.texts[table] = plain(op, table, (0, 0, 0), True, prefix=TABLE_PREFIX)
+            for pin in shapes(op, pins if flags & F_TABLE_PINS else 0):
+                table.append(name := f"{op.name}_{pin[0]}_{pin[1]}_{pin[2]}_table")
+                made.texts[name] = plain(op, name, pin, True, prefix=TABLE_PREFIX)
         made.rules.append((kind, pins, flags, names, table))
     return made
 

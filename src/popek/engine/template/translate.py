@@ -6,7 +6,7 @@ template looks like (templates), when translation happens and what is thrown awa
 
 from popek.engine.tlb import Entry
 from popek.engine.template.layout import (
-    ABS8, ABS32, ABS64, F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, H_CELL, H_COUNT, H_IMM, H_JUMP,
+    ABS8, ABS32, ABS64, F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, F_TABLE_PINS, H_CELL, H_COUNT, H_IMM, H_JUMP,
     H_LINK, H_NEXT, H_PC, H_RD, H_RS1, H_RS2, H_RS3, H_SHAMT, H_SITE, H_SLOW, H_TAKEN, H_VALUE, JUMP_ENTRIES, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN,
     K_STEP, K_STEP_END, PINNED, T_FAR, T_FAR_BACK, T_GOTO, T_GOTO_BACK, T_JUMP, T_LINK, T_STEP, ACCESS, LINKED, Access, Cache, CodePage, Link, Relocation, Rule, Template,
 )
@@ -123,7 +123,11 @@ def through_table(c: Cache, page: CodePage, number: u64) -> None:
     c.holes[H_SLOW] = 0
     c.holes[H_IMM] = d.imm
     c.holes[H_CELL] = c.tlbs.cells + number * Entry.size
-    around_spills(c, rule.flags, rule.table)
+    if (rule.flags & F_TABLE_PINS) != 0:
+        operands(c, rule.flags)
+        emit(c, shape(c, rule.table + shape_of(c, rule)))
+    else:
+        around_spills(c, rule.flags, rule.table)
     c.holes[H_TAKEN] = c.executable + u64(one.after)
     emit(c, T_JUMP)
     finish_pending(c)
@@ -157,6 +161,21 @@ def operands(c: Cache, flags: u16) -> None:
 
 
 @fn
+def shape_of(c: Cache, rule: Rule) -> u32:
+    """The number of the operand shape of c.decoded, as rules.shapes orders them."""
+    d = c.decoded
+    width = u32(rule.pins) + 1
+    index: u32 = 0
+    if (rule.flags & F_RD) != 0:
+        index = pin(c, d.rd)
+    if (rule.flags & F_RS1) != 0:
+        index = index * width + pin(c, d.rs1)
+    if (rule.flags & F_RS2) != 0:
+        index = index * width + pin(c, d.rs2)
+    return index
+
+
+@fn
 def plain(c: Cache, rule: Rule) -> None:
     """An operation that goes on to the next instruction."""
     d = c.decoded
@@ -164,27 +183,13 @@ def plain(c: Cache, rule: Rule) -> None:
     name_rd = (flags & F_RD) != 0
     if d.rd == 0 and (flags & F_PURE) != 0 and name_rd:
         return
-    width: u32 = u32(rule.pins) + 1
     if rule.pins != 0:
-        rd: u32 = pin(c, d.rd)
-        rs1: u32 = pin(c, d.rs1)
-        rs2: u32 = pin(c, d.rs2)
-        if (flags & F_COMMUTES) != 0 and rs1 < rs2:
+        if (flags & F_COMMUTES) != 0 and pin(c, d.rs1) < pin(c, d.rs2):
             other = d.rs1
             d.rs1 = d.rs2
             d.rs2 = other
-            swap = rs1
-            rs1 = rs2
-            rs2 = swap
         operands(c, flags)
-        index: u32 = 0
-        if name_rd:
-            index = rd
-        if (flags & F_RS1) != 0:
-            index = index * width + rs1
-        if (flags & F_RS2) != 0:
-            index = index * width + rs2
-        emit(c, shape(c, rule.base + index))
+        emit(c, shape(c, rule.base + shape_of(c, rule)))
         return
     base = rule.base
     if (flags & F_RM) != 0 and d.rm == 7:
