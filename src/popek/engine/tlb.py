@@ -6,6 +6,7 @@ for a flush (isa, vmm), and what engines keep beside the tables (template/cells)
 A page that holds translated code (``Board.code_map``) never gets a write entry, so self-modifying code costs the
 hot path nothing: such a store takes the slow path, which tells the engine.
 """
+
 from __future__ import annotations
 
 from typing import Any

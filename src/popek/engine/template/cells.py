@@ -6,6 +6,7 @@ what misses the table too leaves for the slow path. Both give up with a bare Tra
 
 Lives here: the two substitutes of isa.memory's accesses. Not here: the table (engine/tlb), the code around them (rules).
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -21,14 +22,20 @@ CELL_BYTES = 16
 
 def _load(place: str) -> Any:
     def build(symbol: str) -> tuple[str, list[str]]:
-        return (f'define internal i64 @"{symbol}"() alwaysinline nounwind {{\n  %v = load i64, ptr {place}\n  ret i64 %v\n}}\n', [])
+        return (
+            f'define internal i64 @"{symbol}"() alwaysinline nounwind {{\n  %v = load i64, ptr {place}\n  ret i64 %v\n}}\n',
+            [],
+        )
 
     return build
 
 
 def _store(symbol: str) -> tuple[str, list[str]]:
-    return (f'define internal void @"{symbol}"(i64 %tag, i64 %addend) alwaysinline nounwind {{\n  store i64 %tag, ptr @hole_cell\n'
-            f"  store i64 %addend, ptr {_ADDEND}\n  ret void\n}}\n", [])
+    return (
+        f'define internal void @"{symbol}"(i64 %tag, i64 %addend) alwaysinline nounwind {{\n  store i64 %tag, ptr @hole_cell\n'
+        f"  store i64 %addend, ptr {_ADDEND}\n  ret void\n}}\n",
+        [],
+    )
 
 
 _ADDEND = "getelementptr (i8, ptr @hole_cell, i64 8)"
@@ -121,8 +128,14 @@ def block_not_code(h: Hart, host: u64, size: u64) -> None:
 def substitutes(through_table: bool) -> dict[Any, Any]:
     """What templates call instead of functions that may have to walk page tables, or think long."""
     read, write = _addend(read_entry, read_tag, through_table), _addend(write_entry, write_tag, through_table)
-    made: dict[Any, Any] = {memory.atomic_address: _address(write), memory.reserve_address: _address(read), memory.host_written: not_code, memory.block_written: block_not_code,
-                            a.store_conditional_failed: no_reservation, **fp.TRY}
+    made: dict[Any, Any] = {
+        memory.atomic_address: _address(write),
+        memory.reserve_address: _address(read),
+        memory.host_written: not_code,
+        memory.block_written: block_not_code,
+        a.store_conditional_failed: no_reservation,
+        **fp.TRY,
+    }
     for n, value, at in SIZES:
         made[getattr(memory, f"load_u{n}")], made[getattr(memory, f"store_u{n}")] = _accesses(n, value, at, read, write)
     return made

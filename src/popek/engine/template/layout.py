@@ -8,7 +8,7 @@ guest code translated in one go. A *site* names a guest instruction: page number
 instruction about to run), so that straight-line code does not count at all and every control transfer adds a constant.
 """
 
-from popek.engine.tlb import REGIMES, Tlbs
+from popek.engine.tlb import Tlbs
 from popek.isa.table import Decoded
 from popek.lang import Array, Ptr, i32, struct, u8, u16, u32, u64
 
@@ -28,11 +28,47 @@ HALFWORDS = 2048
 E_CACHE, E_JUMPS, E_SLOW, E_LINK, E_RESOLVE, E_SINK = 0, 1, 2, 3, 4, 5
 
 # Holes
-(H_RD, H_RS1, H_RS2, H_RS3, H_IMM, H_PC, H_SITE, H_COUNT, H_JUMP, H_VALUE, H_NEXT, H_TAKEN, H_SLOW, H_GLUE_SLOW, H_GLUE_LINK,
- H_GLUE_RESOLVE, H_LINK) = range(17)
+(
+    H_RD,
+    H_RS1,
+    H_RS2,
+    H_RS3,
+    H_IMM,
+    H_PC,
+    H_SITE,
+    H_COUNT,
+    H_JUMP,
+    H_VALUE,
+    H_NEXT,
+    H_TAKEN,
+    H_SLOW,
+    H_GLUE_SLOW,
+    H_GLUE_LINK,
+    H_GLUE_RESOLVE,
+    H_LINK,
+) = range(17)
 H_SHAMT, H_CELL = 17, 18  # an immediate that LLVM knows to be small; the template's TLB cell
-HOLES = ("rd", "rs1", "rs2", "rs3", "imm", "pc", "site", "count", "jump", "value", "next", "taken", "slow", "glue_slow", "glue_link",
-         "glue_resolve", "link", "shamt", "cell")
+HOLES = (
+    "rd",
+    "rs1",
+    "rs2",
+    "rs3",
+    "imm",
+    "pc",
+    "site",
+    "count",
+    "jump",
+    "value",
+    "next",
+    "taken",
+    "slow",
+    "glue_slow",
+    "glue_link",
+    "glue_resolve",
+    "link",
+    "shamt",
+    "cell",
+)
 
 # Relocation kinds
 ABS32, ABS64, PC32, ABS8 = 0, 1, 2, 3
@@ -43,10 +79,38 @@ ACCESS, LINKED = 1 << 30, 1 << 31
 # Rule kinds: how the translator treats an operation
 K_STEP, K_STEP_END, K_PLAIN, K_BRANCH, K_JUMP, K_JUMP_REGISTER = 0, 1, 2, 3, 4, 5
 # Rule flags
-F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_RM, F_MEMORY, F_TABLE_PINS = (1 << i for i in range(12))
+F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_RM, F_MEMORY, F_TABLE_PINS = (
+    1 << i for i in range(12)
+)
 # Fixed templates, by index
-(T_STEP, T_LINK, T_LEAVE, T_GLUE_SLOW, T_GLUE_LINK, T_GLUE_RESOLVE, T_ENTER, T_GOTO, T_GOTO_BACK, T_FAR, T_FAR_BACK, T_JUMP) = range(12)
-FIXED = ("step", "link", "leave", "glue_slow", "glue_link", "glue_resolve", "enter", "goto", "goto_back", "far", "far_back", "jump")
+(
+    T_STEP,
+    T_LINK,
+    T_LEAVE,
+    T_GLUE_SLOW,
+    T_GLUE_LINK,
+    T_GLUE_RESOLVE,
+    T_ENTER,
+    T_GOTO,
+    T_GOTO_BACK,
+    T_FAR,
+    T_FAR_BACK,
+    T_JUMP,
+) = range(12)
+FIXED = (
+    "step",
+    "link",
+    "leave",
+    "glue_slow",
+    "glue_link",
+    "glue_resolve",
+    "enter",
+    "goto",
+    "goto_back",
+    "far",
+    "far_back",
+    "jump",
+)
 
 
 @struct

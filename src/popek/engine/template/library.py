@@ -6,6 +6,7 @@ form. Not here: what the templates are (templates, rules), where the bytes are k
 Packed form, little endian: header (magic, counts), Template records, Relocation records, shape table (u16), Rule records, pin table,
 family bases, operation numbers, code.
 """
+
 from __future__ import annotations
 
 import re
@@ -47,7 +48,7 @@ def cut(elf: bytes) -> dict[str, Code]:
 
     def string(table: int, at: int) -> str:
         start = headers[table][4] + at
-        return elf[start:elf.index(b"\0", start)].decode()
+        return elf[start : elf.index(b"\0", start)].decode()
 
     symtab = next(h for h in headers if h[1] == 2)
     symbols = [struct.unpack_from("<IBBHQQ", elf, symtab[4] + 24 * i) for i in range(symtab[5] // 24)]
@@ -57,7 +58,7 @@ def cut(elf: bytes) -> dict[str, Code]:
     for header in headers:
         if header[1] == 4 and not string(shstrndx, headers[header[7]][0]).startswith((".eh_frame", ".debug")):
             entries = []
-            for offset, info, addend in struct.iter_unpack("<QQq", elf[header[4]:header[4] + header[5]]):
+            for offset, info, addend in struct.iter_unpack("<QQq", elf[header[4] : header[4] + header[5]]):
                 name = names[info >> 32]
                 if name not in holes or (info & 0xFFFFFFFF) not in _KINDS:
                     raise TemplateError(f"relocation {info & 0xFFFFFFFF} against {name or 'a section'}: not a hole")
@@ -70,12 +71,12 @@ def cut(elf: bytes) -> dict[str, Code]:
         if info & 15 == 2 and section and size:
             start = headers[section][4] + value
             inside = [(o - value, k, h, a) for o, k, h, a in _within(relocations.get(section, []), value, value + size)]
-            made[name] = _elide(Code(elf[start:start + size], inside))
+            made[name] = _elide(Code(elf[start : start + size], inside))
     return made
 
 
 def _within(entries: list[tuple[int, int, int, int]], low: int, high: int) -> list[tuple[int, int, int, int]]:
-    return entries[bisect_left(entries, (low,)):bisect_left(entries, (high,))]
+    return entries[bisect_left(entries, (low,)) : bisect_left(entries, (high,))]
 
 
 def _elide(code: Code) -> Code:
@@ -97,7 +98,12 @@ def compile_texts(texts: list[str], support: str) -> bytes:
     module = llvm.parse_assembly(support + templates.declarations() + "".join(texts) + templates.METADATA)
     module.verify()
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, reloc="static", codemodel="small")
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=2,
+        reloc="static",
+        codemodel="small",
+    )
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
@@ -114,7 +120,9 @@ def support_text() -> tuple[str, set[str]]:
     """LLVM text of the meanings, with accesses through cells and, under TABLE_PREFIX, through the TLB; and which operations can raise."""
     wanted = [op for op in OPS if rules.has_template(op)]
     by_cell = Program([op.fn for op in wanted], substitute=cells.substitutes(False), bare_traps=True)
-    by_table = Program([op.fn for op in wanted if rules.accesses_memory(op)], substitute=cells.substitutes(True), bare_traps=True)
+    by_table = Program(
+        [op.fn for op in wanted if rules.accesses_memory(op)], substitute=cells.substitutes(True), bare_traps=True
+    )
     body, tail = _split(by_cell.text())
     other, _ = _split(by_table.text())
     other = re.sub(r'@"(?=popek)', f'@"{rules.TABLE_PREFIX}', other)
@@ -161,8 +169,27 @@ def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
         shapes += [number.get(n, 0) for n in (*members, *table)]
     pin_of = bytes(PINS.index(r) + 1 if r in PINS else 0 for r in range(32))
     op_number = IDS
-    header = _HEADER.pack(_MAGIC, len(names), count, len(shapes), len(plan.rules), len(text), 0,
-                          *(bases[f] for f in FAMILIES), *(op_number[n] for n in NAMED_OPS))
+    header = _HEADER.pack(
+        _MAGIC,
+        len(names),
+        count,
+        len(shapes),
+        len(plan.rules),
+        len(text),
+        0,
+        *(bases[f] for f in FAMILIES),
+        *(op_number[n] for n in NAMED_OPS),
+    )
     body = header + pin_of + bytes(-(len(header) + 32) % 8)
-    return bytes(body + template_records + bytes(-len(template_records) % 8) + relocation_records
-                 + struct.pack(f"<{len(shapes)}H", *shapes) + bytes(-2 * len(shapes) % 8) + rule_records + bytes(-len(rule_records) % 8) + text + bytes(64))
+    return bytes(
+        body
+        + template_records
+        + bytes(-len(template_records) % 8)
+        + relocation_records
+        + struct.pack(f"<{len(shapes)}H", *shapes)
+        + bytes(-2 * len(shapes) % 8)
+        + rule_records
+        + bytes(-len(rule_records) % 8)
+        + text
+        + bytes(64)
+    )

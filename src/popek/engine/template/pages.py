@@ -8,17 +8,46 @@ in any TLB. Harts that hold one already are asked to drop it (`protect_asked`); 
 what was translated meanwhile (`unsettled`). A store to a marked page reaches `code_modified`, which tells every hart
 that holds translations; each looks at its next return to the engine whether code was hit.
 """
+
 from __future__ import annotations
 
 from popek.engine import tlb
 from popek.engine.template.layout import (
-    BUCKETS, CHANGES, E_CACHE, E_JUMPS, FETCH_ENTRIES, FETCH_REGIMES, HALFWORDS, JUMP_ENTRIES, JUMP_PAGES, UNSETTLED, Cache, CodePage,
+    BUCKETS,
+    CHANGES,
+    E_CACHE,
+    E_JUMPS,
+    FETCH_ENTRIES,
+    FETCH_REGIMES,
+    HALFWORDS,
+    JUMP_ENTRIES,
+    JUMP_PAGES,
+    UNSETTLED,
+    Cache,
+    CodePage,
 )
 from popek.isa import memory
 from popek.isa.hart import SUPERVISOR, USER, Hart
 from popek.isa.paging import EXECUTE
 from popek.isa.ports import FLUSH_BY_ADDRESS
-from popek.lang import addr_of, at_u8, atomic_add, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fence, fn, port, spin_hint, u8, u32, u64
+from popek.lang import (
+    addr_of,
+    at_u8,
+    atomic_add,
+    atomic_and,
+    atomic_cas,
+    atomic_load,
+    atomic_or,
+    atomic_store,
+    cast,
+    fence,
+    fn,
+    port,
+    spin_hint,
+    u8,
+    u32,
+    u64,
+)
 
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 NOWHERE = 1  # a pc and a page address that never occur

@@ -10,16 +10,69 @@ from itertools import product
 
 from popek.engine.template import layout, templates
 from popek.engine.template.layout import (
-    F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, F_TABLE_PINS, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN, K_STEP, K_STEP_END,
+    F_COMMUTES,
+    F_FRD,
+    F_FRS1,
+    F_FRS2,
+    F_FRS3,
+    F_MEMORY,
+    F_PURE,
+    F_RD,
+    F_RM,
+    F_RS1,
+    F_RS2,
+    F_TABLE_PINS,
+    K_BRANCH,
+    K_JUMP,
+    K_JUMP_REGISTER,
+    K_PLAIN,
+    K_STEP,
+    K_STEP_END,
     PINS,
 )
 from popek.isa.op import Op
 
 # Operations that programs execute most: these know pinned registers; the others work on memory, around spills.
 FREQUENT = {
-    "add", "sub", "and_", "or_", "xor", "addw", "subw", "addi", "addiw", "andi", "ori", "xori", "slli", "srli", "srai", "slliw", "sltiu",
-    "mul", "beq", "bne", "blt", "bge", "bltu", "bgeu", "lb", "lh", "lw", "ld", "lbu", "lhu", "lwu", "sb", "sh", "sw", "sd",
-    "flw", "fld", "fsw", "fsd",
+    "add",
+    "sub",
+    "and_",
+    "or_",
+    "xor",
+    "addw",
+    "subw",
+    "addi",
+    "addiw",
+    "andi",
+    "ori",
+    "xori",
+    "slli",
+    "srli",
+    "srai",
+    "slliw",
+    "sltiu",
+    "mul",
+    "beq",
+    "bne",
+    "blt",
+    "bge",
+    "bltu",
+    "bgeu",
+    "lb",
+    "lh",
+    "lw",
+    "ld",
+    "lbu",
+    "lhu",
+    "lwu",
+    "sb",
+    "sh",
+    "sw",
+    "sd",
+    "flw",
+    "fld",
+    "fsw",
+    "fsd",
 }
 # Of those, the ones whose way through the TLB knows pinned registers, too.
 FREQUENT_ACCESSES = {"ld", "lw", "lbu", "sd", "sw", "sb"}
@@ -31,7 +84,14 @@ OPERAND_FLAGS = {"rs1": F_RS1, "rs2": F_RS2, "frs1": F_FRS1, "frs2": F_FRS2, "fr
 RESULT_FLAGS = {"rd": F_RD, "frd": F_FRD, "": 0}
 TABLE_PREFIX = "table."  # of the symbols of meanings whose accesses look into the TLB
 DYNAMIC = 7  # rm: the rounding mode in frm
-RULES = {"csr": K_STEP, "hint": K_STEP, "system": K_STEP_END, "illegal": K_STEP_END, "jump": K_JUMP, "jump_register": K_JUMP_REGISTER}
+RULES = {
+    "csr": K_STEP,
+    "hint": K_STEP,
+    "system": K_STEP_END,
+    "illegal": K_STEP_END,
+    "jump": K_JUMP,
+    "jump_register": K_JUMP_REGISTER,
+}
 
 
 @dataclass
@@ -39,14 +99,18 @@ class Plan:
     """Everything to compile: template texts by name, and per operation (kind, pins, flags, names of its shapes)."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    rules: list[tuple[int, int, int, list[str], list[str]]] = field(default_factory=list)  # the last: shapes that look into the TLB
+    rules: list[tuple[int, int, int, list[str], list[str]]] = field(
+        default_factory=list
+    )  # the last: shapes that look into the TLB
 
 
 def has_template(op: Op) -> bool:
     """Is there a template that stands for the meaning of `op`, rather than the slow path?"""
     if op.name in FROM_CONSTANTS or op.name in NO_ACCESS:
         return False
-    return op.kind in ("load", "store", "amo", "fp", "branch") or (op.kind in ("alu", "hint") and "h" not in op.parameters)
+    return op.kind in ("load", "store", "amo", "fp", "branch") or (
+        op.kind in ("alu", "hint") and "h" not in op.parameters
+    )
 
 
 def accesses_memory(op: Op) -> bool:
@@ -134,7 +198,12 @@ def branch(op: Op, name: str, pin: tuple[int, int, int], back: bool) -> str:
     text, call = meaning_call(op, op.fn.symbol, pin, 0)  # type: ignore[attr-defined]
     text += f"  %r = call i1 {call}\n  br i1 %r, label %taken, label %not, !prof !98\ntaken:\n"
     if back:
-        text += templates.poll() + "  br i1 %calm, label %go, label %stop, !prof !100\nstop:\n" + templates.tail("@hole_slow") + "go:\n"
+        text += (
+            templates.poll()
+            + "  br i1 %calm, label %go, label %stop, !prof !100\nstop:\n"
+            + templates.tail("@hole_slow")
+            + "go:\n"
+        )
     text += templates.add_count() + templates.tail("@hole_taken", "%c1") + "not:\n" + templates.tail("@hole_next")
     return templates.template(name, text)
 

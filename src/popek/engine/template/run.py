@@ -3,18 +3,29 @@
 Lives here: the three helpers behind the glue (slow step, link, resolve), each of which returns the code address to go
 on at. Not here: translation (translate), coherence (pages), traps and interrupts (vmm.dispatcher, through ports).
 """
+
 from __future__ import annotations
 
-from popek.engine.tlb import Entry
 from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, Cache, CodePage, Link
-from popek.engine.template.pages import POLL_ENGINE, POLL_OTHERS, cache_of, code_page, fetch_regime, forget_all, look_after, mark, page_at
+from popek.engine.template.pages import (
+    POLL_ENGINE,
+    POLL_OTHERS,
+    cache_of,
+    code_page,
+    fetch_regime,
+    forget_all,
+    look_after,
+    mark,
+    page_at,
+)
 from popek.engine.template.translate import MAX_RUN, RUN_BYTES, access, fetch_word, through_table, translate
+from popek.engine.tlb import Entry
 from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
 from popek.isa.table import IDS, decode, execute
-from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, port, u32, u64, unlikely
+from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, port, u32, u64
 
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
@@ -85,8 +96,11 @@ def enter_at(h: Hart, c: Cache) -> u64:
 @fn(inline=True)
 def room(c: Cache) -> bool:
     """Can another run be translated?"""
-    return (c.limit - c.position >= RUN_BYTES and c.link_limit - c.link_count >= MAX_RUN + 2
-            and c.cell_limit - c.tlbs.cell_count >= MAX_RUN + 2)
+    return (
+        c.limit - c.position >= RUN_BYTES
+        and c.link_limit - c.link_count >= MAX_RUN + 2
+        and c.cell_limit - c.tlbs.cell_count >= MAX_RUN + 2
+    )
 
 
 @fn(export=True)
@@ -166,7 +180,13 @@ def slow_step(h: Hart, number: u64) -> u64:
                     improve(c, page, number - ACCESS)
                 h.instret -= u64(page.seq[offset >> 1])
                 return c.executable + u64(page.entry[offset >> 1])
-        at_poll_point = kind == JUMP_REGISTER or ((kind == BRANCH or kind == JUMP) and h.pc <= pc) or op == MRET or op == SRET or op == WFI
+        at_poll_point = (
+            kind == JUMP_REGISTER
+            or ((kind == BRANCH or kind == JUMP) and h.pc <= pc)
+            or op == MRET
+            or op == SRET
+            or op == WFI
+        )
     except Trap:
         trap(h)
         at_poll_point = True

@@ -2,6 +2,7 @@
 
 Lives here: the Python side. Importing `build_parts` pulls in the subset sources, so it is done only when code must be compiled.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -18,7 +19,16 @@ MAP_FIXED = 0x10
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
 
 
-STATISTICS = ("slow_steps", "resolved_jumps", "translated_instructions", "code_bytes", "code_flushes", "tlb_misses", "cell_misses", "tlb_flushes")
+STATISTICS = (
+    "slow_steps",
+    "resolved_jumps",
+    "translated_instructions",
+    "code_bytes",
+    "code_flushes",
+    "tlb_misses",
+    "cell_misses",
+    "tlb_flushes",
+)
 
 
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
@@ -27,7 +37,9 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     from popek.engine.template import pages, run, start
     from popek.isa import memory, ports
 
-    substitute: dict[Any, Any] = {getattr(memory, f"{a}_u{n}"): getattr(tlb, f"{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)}
+    substitute: dict[Any, Any] = {
+        getattr(memory, f"{a}_u{n}"): getattr(tlb, f"{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)
+    }
     substitute |= {memory.atomic_address: tlb.atomic_address, memory.reserve_address: tlb.reserve_address}
     bound = {
         ports.tlb_flush: pages.tlb_flush,
@@ -36,7 +48,18 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         ports.code_modified: pages.code_modified,
         ports.fence_i: pages.fence_i,
     }
-    functions = [run.run_hart, run.slow_step, run.link, run.resolve, run.statistic, pages.reset_hart, pages.device_wrote, start.sizes, start.open_library, start.initialise]
+    functions = [
+        run.run_hart,
+        run.slow_step,
+        run.link,
+        run.resolve,
+        run.statistic,
+        pages.reset_hart,
+        pages.device_wrote,
+        start.sizes,
+        start.open_library,
+        start.initialise,
+    ]
     return functions, bound, substitute
 
 
@@ -62,7 +85,9 @@ class Arena:
         try:
             os.ftruncate(fd, size)
             self.view = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            code = libc.mmap(self.behind.address, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED | MAP_FIXED, fd, 0)
+            code = libc.mmap(
+                self.behind.address, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED | MAP_FIXED, fd, 0
+            )
             if code != self.behind.address:
                 raise OSError(ctypes.get_errno(), "no executable memory")
         finally:
@@ -86,20 +111,41 @@ class TemplateEngine:
         self.packed_address = (ctypes.addressof(self.packed) + 7) & ~7
         ctypes.memmove(self.packed_address, packed, len(packed))
         self.library = Memory(library_size)
-        native.call("popek.engine.template.start.open_library", None, u64, u64)(self.library.address, self.packed_address)
+        native.call("popek.engine.template.start.open_library", None, u64, u64)(
+            self.library.address, self.packed_address
+        )
         self.keep: list[Any] = []
 
     def attach(self, hart: int, index: int, harts: int) -> None:
         """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
         cache, arena = Memory(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES)
-        pages, links, accesses = (Memory(n * size) for n, size in ((PAGES, self.page_size), (LINKS, self.link_size), (CELLS, self.access_size)))
+        pages, links, accesses = (
+            Memory(n * size)
+            for n, size in ((PAGES, self.page_size), (LINKS, self.link_size), (CELLS, self.access_size))
+        )
         self.keep += [cache, arena, pages, links, accesses]
         u64 = ctypes.c_uint64
         self.native.call("popek.engine.template.start.initialise", None, *[u64] * 15)(
-            hart, cache.address, self.library.address, index, harts, arena.writable, arena.executable, arena.size, arena.data, CELLS, accesses.address, pages.address, PAGES,
-            links.address, LINKS)
+            hart,
+            cache.address,
+            self.library.address,
+            index,
+            harts,
+            arena.writable,
+            arena.executable,
+            arena.size,
+            arena.data,
+            CELLS,
+            accesses.address,
+            pages.address,
+            PAGES,
+            links.address,
+            LINKS,
+        )
 
     def statistics(self, hart: int) -> dict[str, int]:
         """The engine's counters of one hart."""
-        read = self.native.call("popek.engine.template.run.statistic", ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+        read = self.native.call(
+            "popek.engine.template.run.statistic", ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
+        )
         return {name: read(hart, i) for i, name in enumerate(STATISTICS)}

@@ -1,9 +1,28 @@
 """Setting one hart's code cache up, natively, so that starting a machine needs no knowledge of layouts in Python."""
+
 from __future__ import annotations
 
 from popek.engine.template.layout import (
-    E_CACHE, E_LINK, E_RESOLVE, E_SLOW, H_GLUE_LINK, H_GLUE_RESOLVE, H_GLUE_SLOW, T_ENTER, T_GLUE_LINK, T_GLUE_RESOLVE, T_GLUE_SLOW, T_LEAVE,
-    Access, Cache, CodePage, Library, Link, Relocation, Rule, Template,
+    E_CACHE,
+    E_LINK,
+    E_RESOLVE,
+    E_SLOW,
+    H_GLUE_LINK,
+    H_GLUE_RESOLVE,
+    H_GLUE_SLOW,
+    T_ENTER,
+    T_GLUE_LINK,
+    T_GLUE_RESOLVE,
+    T_GLUE_SLOW,
+    T_LEAVE,
+    Access,
+    Cache,
+    CodePage,
+    Library,
+    Link,
+    Relocation,
+    Rule,
+    Template,
 )
 from popek.engine.template.pages import reset_hart
 from popek.engine.template.run import link, resolve, slow_step
@@ -72,7 +91,20 @@ def glue(c: Cache, number: u32) -> u64:
 
 @fn(export=True)
 def initialise(
-    h: Hart, c: Cache, library: Library, index: u64, harts: u64, writable: u64, executable: u64, arena: u64, cells: u64, cell_limit: u64, accesses: u64, pages: u64, page_limit: u64, links: u64,
+    h: Hart,
+    c: Cache,
+    library: Library,
+    index: u64,
+    harts: u64,
+    writable: u64,
+    executable: u64,
+    arena: u64,
+    cells: u64,
+    cell_limit: u64,
+    accesses: u64,
+    pages: u64,
+    page_limit: u64,
+    links: u64,
     link_limit: u64,
 ) -> None:
     """Make the zeroed `c` the code cache of hart number `index` of `harts`. Addresses are host addresses; `arena` is its size in bytes."""

@@ -12,7 +12,13 @@ tail call to its successor. Operands are holes: addresses of external symbols wh
 from collections.abc import Iterator
 
 from popek.engine.template.layout import (
-    E_JUMPS, E_LINK, E_RESOLVE, E_SLOW, FIXED, HOLES, PINS,
+    E_JUMPS,
+    E_LINK,
+    E_RESOLVE,
+    E_SLOW,
+    FIXED,
+    HOLES,
+    PINS,
 )
 from popek.isa.hart import Hart
 
@@ -22,8 +28,20 @@ _TYPES = ["ptr", "i64", *("i64" for _ in PINS)]
 PARAMETERS = ", ".join(f"{t} {n}" for t, n in zip(_TYPES, _NAMES, strict=True)) + ", i64 %scratch"
 PROTOTYPE = ", ".join(_TYPES) + ", i64"
 
-_RANGES = {"pc": None, "value": None, "imm": "!102", "count": "!102", "site": "!103", "link": "!103", "jump": "!103", "rd": "!101", "rs1": "!101",
-           "rs2": "!101", "rs3": "!101", "shamt": "!104"}
+_RANGES = {
+    "pc": None,
+    "value": None,
+    "imm": "!102",
+    "count": "!102",
+    "site": "!103",
+    "link": "!103",
+    "jump": "!103",
+    "rd": "!101",
+    "rs1": "!101",
+    "rs2": "!101",
+    "rs3": "!101",
+    "shamt": "!104",
+}
 METADATA = """
 attributes #100 = { nounwind optsize "frame-pointer"="none" }
 !98 = !{!"branch_weights", i32 3, i32 1}
@@ -71,7 +89,9 @@ def _engine(word: int) -> int:
 
 
 def _spill() -> str:
-    text = "".join(field(Hart.offset("x") + 8 * r, f"%s{r}") + f"  store i64 %p{k}, ptr %s{r}\n" for k, r in enumerate(PINS, 1))
+    text = "".join(
+        field(Hart.offset("x") + 8 * r, f"%s{r}") + f"  store i64 %p{k}, ptr %s{r}\n" for k, r in enumerate(PINS, 1)
+    )
     return text + field(Hart.offset("instret"), "%sc") + "  store i64 %count, ptr %sc\n"
 
 
@@ -91,8 +111,14 @@ def _arguments(names: list[str]) -> str:
 def _glue(name: str, word: int) -> str:
     """Spill, call the engine's helper whose address is in the hart, go on where it says."""
     reload, names = _reload()
-    return template(name, _spill() + field(_engine(word), "%fa") + "  %f = load ptr, ptr %fa\n  %to = call ptr %f(ptr %h, i64 %scratch)\n"
-                    + reload + f"  musttail call preserve_nonecc void %to({_arguments(names)})\n  ret void\n")
+    return template(
+        name,
+        _spill()
+        + field(_engine(word), "%fa")
+        + "  %f = load ptr, ptr %fa\n  %to = call ptr %f(ptr %h, i64 %scratch)\n"
+        + reload
+        + f"  musttail call preserve_nonecc void %to({_arguments(names)})\n  ret void\n",
+    )
 
 
 def poll() -> str:
@@ -107,16 +133,27 @@ def add_count() -> str:
 
 def _through_cache(entry: str, pc: str, extra: str, flag: int) -> str:
     """Jump to guest address `pc` through jump-cache entry `entry`; miss: ask the engine (flag 1: at a poll point)."""
-    return (f"  %known = load i64, ptr {entry}\n  %same = icmp eq i64 %known, {pc}\n{extra}"
-            f"  br i1 {'%go' if extra else '%same'}, label %hit, label %miss, !prof !100\n"
-            f"hit:\n  %qa = getelementptr i8, ptr {entry}, i64 16\n  %q = load i64, ptr %qa\n  %c2 = sub i64 %c1, %q\n"
-            f"  %ka = getelementptr i8, ptr {entry}, i64 8\n  %code = load ptr, ptr %ka\n" + tail("%code", "%c2")
-            + "miss:\n" + field(Hart.offset("pc"), "%pca") + f"  store i64 {pc}, ptr %pca\n" + tail("@hole_glue_resolve", "%c1", str(flag)))
+    return (
+        f"  %known = load i64, ptr {entry}\n  %same = icmp eq i64 %known, {pc}\n{extra}"
+        f"  br i1 {'%go' if extra else '%same'}, label %hit, label %miss, !prof !100\n"
+        f"hit:\n  %qa = getelementptr i8, ptr {entry}, i64 16\n  %q = load i64, ptr %qa\n  %c2 = sub i64 %c1, %q\n"
+        f"  %ka = getelementptr i8, ptr {entry}, i64 8\n  %code = load ptr, ptr %ka\n"
+        + tail("%code", "%c2")
+        + "miss:\n"
+        + field(Hart.offset("pc"), "%pca")
+        + f"  store i64 {pc}, ptr %pca\n"
+        + tail("@hole_glue_resolve", "%c1", str(flag))
+    )
 
 
 def _far(name: str, back: bool) -> str:
-    body = (field(_engine(E_JUMPS), "%ja") + "  %jt = load ptr, ptr %ja\n" + f"  %je = getelementptr i8, ptr %jt, i64 {hole('jump')}\n"
-            + add_count() + wide("value", "%pc"))
+    body = (
+        field(_engine(E_JUMPS), "%ja")
+        + "  %jt = load ptr, ptr %ja\n"
+        + f"  %je = getelementptr i8, ptr %jt, i64 {hole('jump')}\n"
+        + add_count()
+        + wide("value", "%pc")
+    )
     extra = poll() + "  %go = and i1 %same, %calm\n" if back else ""
     return template(name, body + _through_cache("%je", "%pc", extra, int(back)))
 
@@ -124,14 +161,23 @@ def _far(name: str, back: bool) -> str:
 def _goto(name: str, back: bool) -> str:
     if not back:
         return template(name, add_count() + tail("@hole_taken", "%c1"))
-    return template(name, poll() + "  br i1 %calm, label %go, label %stop, !prof !100\ngo:\n" + add_count() + tail("@hole_taken", "%c1")
-                    + "stop:\n" + tail("@hole_slow"))
+    return template(
+        name,
+        poll()
+        + "  br i1 %calm, label %go, label %stop, !prof !100\ngo:\n"
+        + add_count()
+        + tail("@hole_taken", "%c1")
+        + "stop:\n"
+        + tail("@hole_slow"),
+    )
 
 
 def floating_point_on() -> str:
     """Go on (label on) only if mstatus.FS is Dirty; else to label slow, where it traps or is marked dirty."""
-    return (field(Hart.offset("mstatus") + 1, "%fsa") + "  %fs0 = load i8, ptr %fsa\n  %fs = and i8 %fs0, 96\n"
-            "  %dirty = icmp eq i8 %fs, 96\n  br i1 %dirty, label %on, label %slow, !prof !100\non:\n")
+    return (
+        field(Hart.offset("mstatus") + 1, "%fsa") + "  %fs0 = load i8, ptr %fsa\n  %fs = and i8 %fs0, 96\n"
+        "  %dirty = icmp eq i8 %fs, 96\n  br i1 %dirty, label %on, label %slow, !prof !100\non:\n"
+    )
 
 
 def operand(pin: int, name: str, value: str) -> str:
@@ -152,8 +198,11 @@ def _indirect(name: str, pin: int, link: bool) -> str:
     body = operand(pin, "rs1", "%rs1") + f"  %t0 = add i64 %rs1, {hole('imm')}\n  %t = and i64 %t0, -2\n"
     if link:
         body += wide("value", "%back") + result(0, "%back")[0]
-    body += (field(_engine(E_JUMPS), "%ja") + "  %jt = load ptr, ptr %ja\n  %i0 = shl i64 %t, 4\n  %i1 = and i64 %i0, 32736\n"
-             "  %je = getelementptr i8, ptr %jt, i64 %i1\n" + add_count())
+    body += (
+        field(_engine(E_JUMPS), "%ja")
+        + "  %jt = load ptr, ptr %ja\n  %i0 = shl i64 %t, 4\n  %i1 = and i64 %i0, 32736\n"
+        "  %je = getelementptr i8, ptr %jt, i64 %i1\n" + add_count()
+    )
     return template(name, body + _through_cache("%je", "%t", poll() + "  %go = and i1 %same, %calm\n", 1))
 
 
@@ -198,5 +247,9 @@ def declarations() -> str:
             text += "@hole_cell = external dso_local global [2 x i64]\n"
         else:
             kind = _RANGES.get(name)
-            text += f"@hole_{name} = external dso_local global i8" + (f", !absolute_symbol {kind}" if kind else ', code_model "large"') + "\n"
+            text += (
+                f"@hole_{name} = external dso_local global i8"
+                + (f", !absolute_symbol {kind}" if kind else ', code_model "large"')
+                + "\n"
+            )
     return text

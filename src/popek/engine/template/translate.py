@@ -4,15 +4,64 @@ Lives here: one straight run at a time, from an entry to a jump or to code that 
 template looks like (templates), when translation happens and what is thrown away (run).
 """
 
-from popek.engine.tlb import Entry
 from popek.engine.template.layout import (
-    ABS8, ABS32, ABS64, F_COMMUTES, F_FRD, F_FRS1, F_FRS2, F_MEMORY, F_PURE, F_RD, F_RM, F_RS1, F_RS2, F_TABLE_PINS, H_CELL, H_COUNT, H_IMM, H_JUMP,
-    H_LINK, H_NEXT, H_PC, H_RD, H_RS1, H_RS2, H_RS3, H_SHAMT, H_SITE, H_SLOW, H_TAKEN, H_VALUE, JUMP_ENTRIES, K_BRANCH, K_JUMP, K_JUMP_REGISTER, K_PLAIN,
-    K_STEP, K_STEP_END, PINNED, T_FAR, T_FAR_BACK, T_GOTO, T_GOTO_BACK, T_JUMP, T_LINK, T_STEP, ACCESS, LINKED, Access, Cache, CodePage, Link, Relocation, Rule, Template,
+    ABS8,
+    ABS32,
+    ABS64,
+    ACCESS,
+    F_COMMUTES,
+    F_FRD,
+    F_FRS1,
+    F_FRS2,
+    F_MEMORY,
+    F_PURE,
+    F_RD,
+    F_RM,
+    F_RS1,
+    F_RS2,
+    F_TABLE_PINS,
+    H_CELL,
+    H_COUNT,
+    H_IMM,
+    H_JUMP,
+    H_LINK,
+    H_NEXT,
+    H_RD,
+    H_RS1,
+    H_RS2,
+    H_RS3,
+    H_SHAMT,
+    H_SITE,
+    H_SLOW,
+    H_TAKEN,
+    H_VALUE,
+    JUMP_ENTRIES,
+    K_BRANCH,
+    K_JUMP,
+    K_JUMP_REGISTER,
+    K_PLAIN,
+    K_STEP_END,
+    LINKED,
+    PINNED,
+    T_FAR,
+    T_FAR_BACK,
+    T_GOTO,
+    T_GOTO_BACK,
+    T_JUMP,
+    T_LINK,
+    T_STEP,
+    Access,
+    Cache,
+    CodePage,
+    Link,
+    Relocation,
+    Rule,
+    Template,
 )
+from popek.engine.tlb import Entry
 from popek.isa.hart import Hart
 from popek.isa.table import decode
-from popek.lang import Ptr, at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, u8, u16, u32, u64, unlikely
+from popek.lang import Ptr, at_u8, at_u16, at_u32, at_u64, cast, fn, i64, u8, u16, u32, u64
 
 PAGE = 4096
 MAX_RUN = 400  # instructions
