@@ -98,5 +98,6 @@ PORTS = {
     ports.mmio_write: mmio_write,
     ports.read_time: read_time,
     ports.timer_changed: timer_changed,
+    ports.spins: timer_changed,
     ports.wait_for_interrupt: wait_for_interrupt,
 }

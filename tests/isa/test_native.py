@@ -76,7 +76,7 @@ def steps(h: Hart, d: Decoded, count: u64) -> None:
 PORTS = {
     ports.mmio_read: no_read, ports.mmio_write: no_write, ports.read_time: clock, ports.tlb_flush: no_flush,
     ports.tlb_regime_changed: nothing, ports.pmp_changed: nothing, ports.code_modified: nothing_at,
-    ports.fence_i: nothing, ports.timer_changed: nothing, ports.wait_for_interrupt: nothing,
+    ports.fence_i: nothing, ports.spins: nothing, ports.timer_changed: nothing, ports.wait_for_interrupt: nothing,
 }  # fmt: skip
 
 

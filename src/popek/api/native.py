@@ -42,6 +42,7 @@ def connections() -> dict[Any, Any]:
         ports.read_time: timers.read_time,
         ports.timer_changed: timers.timer_changed,
         ports.wait_for_interrupt: allocator.wait_for_interrupt,
+        ports.spins: allocator.spins,
         port.device_read: builtin.device_read,
         port.device_write: builtin.device_write,
         port.devices_tick: builtin.devices_tick,

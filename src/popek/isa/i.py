@@ -7,6 +7,7 @@ from __future__ import annotations
 from popek.isa.hart import Hart
 from popek.isa.memory import load_u8, load_u16, load_u32, load_u64, store_u8, store_u16, store_u32, store_u64
 from popek.isa.op import op
+from popek.isa.ports import spins
 from popek.lang import fence as host_fence
 from popek.lang import i8, i16, i32, i64, u8, u16, u32, u64
 
@@ -264,5 +265,5 @@ def fence() -> None:
 
 # Zihintpause: FENCE with predecessor W, successor none.
 @op("0000 0001 0000 00000 000 00000 0001111", "pause", kind="hint")
-def pause() -> None:
-    pass
+def pause(h: Hart) -> None:
+    spins(h)

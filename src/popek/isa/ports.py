@@ -60,3 +60,9 @@ def timer_changed(h: Hart) -> None:
 @port
 def wait_for_interrupt(h: Hart) -> None:
     """WFI: sleep while no enabled interrupt is pending (privileged.wakes). May return at any time."""
+
+
+@port
+def spins(h: Hart) -> None:
+    """PAUSE: the hart looks again and again for something that another hart does. A hint: time to let that one run."""
+    ...

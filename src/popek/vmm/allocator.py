@@ -11,7 +11,7 @@ from popek.isa.hart import SIE, SUPERVISOR, Hart
 from popek.isa.interrupts import lower_interrupt, raise_interrupt, wakes
 from popek.isa.ports import fence_i, tlb_flush, tlb_regime_changed
 from popek.lang import Opaque, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, u32, u64
-from popek.vmm.port import sleep, wake
+from popek.vmm.port import give_way, sleep, wake
 from popek.vmm.timers import due, next_deadline, raise_due, read_time, timer_changed
 from popek.vmm.vm import (
     POLL_MONITOR,
@@ -119,6 +119,13 @@ def wait_for_interrupt(h: Hart) -> None:
         if wakes(h) or atomic_load(h.poll) & POLL_MONITOR != 0:
             break
         rest(h, next_deadline(h, now))
+
+
+@fn
+def spins(h: Hart) -> None:
+    """PAUSE: let the hart that this one waits for have the processor, if it has none."""
+    if machine_of(h).harts > 1:
+        give_way()
 
 
 @fn
