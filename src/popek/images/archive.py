@@ -60,6 +60,11 @@ class Archive:
         self.connect = connect
         self.http: Http | None = None
 
+    @property
+    def address(self) -> str:
+        """The mirror in use."""
+        return self.http.base if self.http else ""
+
     def packages(self) -> tuple[Release, str]:
         """The first mirror's release file that is signed, and the package list it vouches for."""
         problem: ImageError | None = None

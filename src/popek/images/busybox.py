@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from popek.images import parts
+from popek.images.kernel import from_package
 from popek.images.progress import Progress
 
 MODULES = ("virtio_mmio",)
@@ -15,6 +16,7 @@ def build(folder: Path, cache: Path, progress: Progress) -> str:
     stock = parts.stock(cache, progress)
     packages = [stock.kernel, stock.busybox]
     paths = stock.archive.fetch(packages)
-    kernel = parts.unpack_kernel(paths[stock.kernel.name], MODULES, progress)
+    progress("unpacking the kernel")
+    kernel = from_package(paths[stock.kernel.name], MODULES)
     parts.keep(folder, kernel, parts.program(paths["busybox-static"], "busybox"))
     return parts.key(packages)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from popek.images import initramfs, parts, resolve, rootfs
 from popek.images.cpio import Cpio
 from popek.images.deb import Deb
 from popek.images.errors import BadPackage, BuildFailed
-from popek.images.kernel import Kernel, libraries
+from popek.images.kernel import Kernel, from_package, libraries
 from popek.images.names import APPEND
 from popek.images.progress import Progress
 from popek.images.resolve import Package
@@ -69,11 +70,13 @@ def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
     tools = resolve.closure(stock.universe, ["e2fsprogs"])
     packages = list({package.name: package for package in [*root, *tools, stock.kernel, stock.busybox]}.values())
     paths = stock.archive.fetch(packages)
-    kernel = parts.unpack_kernel(paths[stock.kernel.name], MODULES, progress)
-    busybox = parts.program(paths["busybox-static"], "busybox")
+    with ThreadPoolExecutor(1) as other:  # decompression leaves the interpreter's lock
+        kernel_job = other.submit(from_package, paths[stock.kernel.name], MODULES)
+        busybox = parts.program(paths["busybox-static"], "busybox")
+        with open(folder / "root.tar", "wb") as out:
+            rootfs.write(out, root, paths, files(stock.archive.address), left_out, progress)
+        kernel = kernel_job.result()
     parts.keep(folder, kernel, busybox)
-    with open(folder / "root.tar", "wb") as out:
-        rootfs.write(out, root, paths, files(stock.archive.http.base if stock.archive.http else ""), left_out, progress)
     with open(folder / "disk.raw", "wb") as out:
         out.truncate(DISK_SIZE)
     archive = builder(kernel, busybox, root, [paths[package.name] for package in tools], paths)

@@ -7,7 +7,7 @@ modules/NAME.ko     unpacked, and `modules/order` with the kernel's version and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from popek.images import mirror, resolve
 from popek.images.archive import Archive, Release
 from popek.images.deb import Deb
 from popek.images.errors import BadPackage
-from popek.images.kernel import Kernel, from_package
+from popek.images.kernel import Kernel
 from popek.images.progress import Progress
 from popek.images.resolve import Package, Universe
 
@@ -71,12 +71,6 @@ def keep(folder: Path, kernel: Kernel, busybox: bytes) -> None:
     for name, data in kernel.modules.items():
         (folder / "modules" / f"{name}.ko").write_bytes(data)
     (folder / "modules" / "order").write_text(" ".join([kernel.version, *kernel.order]) + "\n")
-
-
-def unpack_kernel(path: Path, modules: Iterable[str], progress: Progress) -> Kernel:
-    """The kernel out of its package."""
-    progress("unpacking the kernel")
-    return from_package(path, modules)
 
 
 def kept(folder: Path) -> tuple[bytes, str, dict[str, bytes]]:

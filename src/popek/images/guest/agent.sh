@@ -6,6 +6,7 @@ busybox=${1:-/bin/busybox}
 here=${2:-/run/popek}
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh
 export LANG=C.UTF-8
+[ ! -x /bin/bash ] || SHELL=/bin/bash
 unset TERM
 environ= dir=/root pid=
 
