@@ -169,7 +169,7 @@ def test_backing_files_outside_their_folder(tmp_path) -> None:
     open_disk(str(path)).close()
 
 
-@pytest.mark.parametrize("name", ["json:{}", "nbd:localhost:1", "https://example.org/x"])
+@pytest.mark.parametrize("name", ["json:{}", "nbd:localhost:1", "https://example.org/x", "a\0b"])
 def test_backing_that_is_not_a_file(tmp_path, name) -> None:
     rebacked(tmp_path / "a.qcow2", name, "raw")
     with pytest.raises(BadDisk, match="builds on"):

@@ -60,7 +60,7 @@ class Qcow2:
 
     def _backing_path(self, name: str) -> str:
         name = name.removeprefix("file:")
-        if ":" in name.partition("/")[0]:
+        if ":" in name.partition("/")[0] or "\0" in name:
             raise BadDisk(f"disk {self.file.path}: it builds on {name!r}", "only files of this host can be read")
         return os.path.join(os.path.dirname(os.path.realpath(self.file.path)), name)
 
