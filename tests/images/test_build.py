@@ -229,3 +229,18 @@ def test_two_packages_with_the_same_file() -> None:
         writer.file("usr/bin/x", b"1")
         with pytest.raises(ImageError, match="two packages hold usr/bin/x"):
             writer.file("bin/x", b"2")
+
+
+def test_little_room_is_told_before_anything_is_fetched(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "ROOM", 1 << 60)
+    with pytest.raises(DiskFull, match="MiB are needed") as error:
+        get("debian", Guest(), tmp_path)
+    assert server.asked == [] and "\n" not in error.value.line()
+
+
+def test_a_disk_that_fills_up_under_the_guest(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "SPARE", 1 << 60)
+    with pytest.raises(DiskFull):
+        get("debian", Guest(["popek: failed the packages cannot be unpacked"]), tmp_path)

@@ -17,7 +17,7 @@ from typing import Protocol
 from popek.images import initramfs, parts, resolve, rootfs
 from popek.images.cpio import Cpio
 from popek.images.deb import Deb
-from popek.images.errors import BadPackage, BuildFailed
+from popek.images.errors import BadPackage, BuildFailed, room_for
 from popek.images.kernel import Kernel, from_package, libraries
 from popek.images.names import APPEND
 from popek.images.progress import Progress
@@ -25,6 +25,8 @@ from popek.images.resolve import Package
 
 DISK_SIZE = 4 << 30
 BUILD_MEMORY = 512 << 20
+ROOM = 512 << 20  # downloads, their unpacked files, the disk: what a build writes at most
+SPARE = 8 << 20  # less than this left after a failure: the disk was full
 MODULES = ("virtio_mmio", "virtio_blk", "ext4")
 ALSO = ("iproute2", "less", "netbase", "procps")  # beyond what every Debian has
 FIRST = ("base-passwd", "base-files", f"libc6:{parts.ARCHITECTURE}")  # the preinst scripts others rely on
@@ -65,6 +67,7 @@ class Runner(Protocol):
 
 def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
     """Fill `folder` with kernel, modules, busybox and disk.raw; returns the key of the packages in it."""
+    room_for(cache, ROOM)
     stock = parts.stock(cache, progress)
     root = resolve.closure(stock.universe, [*stock.universe.base(), *ALSO])
     tools = resolve.closure(stock.universe, ["e2fsprogs"])
@@ -81,7 +84,7 @@ def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
         out.truncate(DISK_SIZE)
     archive = builder(kernel, busybox, root, [paths[package.name] for package in tools], paths)
     (folder / "build.cpio").write_bytes(archive)
-    run(folder, len(root), runner, progress)
+    run(folder, cache, len(root), runner, progress)
     for name in ("build.cpio", "root.tar"):
         (folder / name).unlink()
     return parts.key(packages)
@@ -148,7 +151,7 @@ def builder(
     return buffer.getvalue()
 
 
-def run(folder: Path, packages: int, runner: Runner, progress: Progress) -> None:
+def run(folder: Path, cache: Path, packages: int, runner: Runner, progress: Progress) -> None:
     """Boot the guest that builds and follow what it says; BuildFailed with its last words if it does not finish."""
     log: list[str] = []
     configured = 0
@@ -177,6 +180,7 @@ def run(folder: Path, packages: int, runner: Runner, progress: Progress) -> None
         line,
     )
     if not finished:
+        room_for(cache, SPARE)  # a full disk shows in the guest as a disk that fails
         reason = step.removeprefix("failed ") if step.startswith("failed ") else f"it ended while {step}"
         last = next((text for text in reversed(log) if text.strip() and not text.startswith(("popek: ", "["))), "")
         raise BuildFailed(f"the guest that builds the image did not finish: {reason}", last.strip())

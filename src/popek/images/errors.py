@@ -6,6 +6,7 @@ Errors and the translation of the host's own file errors live here; no logic.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,3 +64,14 @@ def host_file(path: Path) -> Iterator[None]:
                     f"cannot write {path}: {error.strerror}", "set XDG_CACHE_HOME to a folder of yours"
                 ) from error
         raise
+
+
+def room_for(path: Path, size: int) -> None:
+    """DiskFull if `path` has clearly less than `size` bytes to spare: better before an hour of work than after it."""
+    state = os.statvfs(path)
+    free = state.f_bavail * state.f_frsize
+    if free < size:
+        raise DiskFull(
+            f"no space left for {path}: {size >> 20} MiB are needed, {free >> 20} MiB are free",
+            "free some space or set XDG_CACHE_HOME",
+        )
