@@ -12,6 +12,7 @@ from tests.elves import elf
 from tests.suites.streams import (
     ALIGNED,
     BASES,
+    COUNTER,
     DATA,
     DATA_PAGES,
     MASK,
@@ -19,6 +20,7 @@ from tests.suites.streams import (
     STATES,
     STREAMS,
     TABLES,
+    TURNS,
     VIRTUAL,
     Stream,
     harness,
@@ -93,6 +95,7 @@ class Generator:
         for register in BASES:
             x[register] = self.address(paged)
         x[ALIGNED] &= ~7
+        x[COUNTER] = TURNS
         f = [pick((self.random.getrandbits(64), self.boxed(), self.special())) for _ in range(32)]
         stream = Stream(mode, satp, mstatus, x, f, pick((0, 0x20, 0x40, 0x60, 0x80, 0x1F)))
         while (left := length - len(stream.words)) > 0:
@@ -102,7 +105,8 @@ class Generator:
                 stream.words += self.switch(mode)
             else:
                 stream.words += self.reserved() if pair else [self.word(left, paged)]
-        stream.words.append(table.assemble("ecall"))
+        lines = f"addi x{COUNTER}, x{COUNTER}, -1", f"bne x{COUNTER}, zero, {-4 * length - 4}", "ecall"
+        stream.words += [table.assemble(line) for line in lines]
         return stream
 
     def value(self) -> int:
@@ -135,7 +139,7 @@ class Generator:
         word = self.random.getrandbits(32) & ~op.encoding.mask & 0xFFFF_FFFF | op.encoding.match
         for field in op.encoding.fields:
             if field.name == "rd":
-                word = self._set(word, field, self.random.choice([n for n in range(32) if n not in BASES]))
+                word = self._set(word, field, self.random.choice([n for n in range(32) if n not in (*BASES, COUNTER)]))
             elif field.name == "rs1" and op in self.memory:
                 word = self._set(word, field, ALIGNED if op.kind == "amo" else self.random.choice(BASES))
             elif field.name == "rm":

@@ -22,6 +22,7 @@ STATE_SIZE = 8 * (4 + 32 + 32)              # entry, satp, mstatus, fcsr, x, f
 SIGNATURE_SIZE = 8 * (32 + 32 + 1)
 BASES = (8, 9, 18)                          # registers that hold data addresses and are never written
 ALIGNED = 18                                # this one a multiple of 8, for atomics
+COUNTER, TURNS = 19, 3                      # each stream runs so often: code that is warm, in regimes that changed
 MASK = (1 << 64) - 1
 
 #: Slots of the control block, which mscratch points to.

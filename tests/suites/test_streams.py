@@ -17,6 +17,7 @@ from popek.api.machine import Machine
 from popek.api.spec import Spec
 from popek.engine.reference import Reference
 from popek.isa import ports
+from popek.lang import Trap
 from tests.suites import tohost
 from tests.suites.random_streams import Generator
 from tests.suites.streams import RAM, Report, report
@@ -53,8 +54,10 @@ def on_reference(program: Path) -> bytes:
     def write(h: Any, paddr: int, size: int, value: int) -> None:
         if paddr == 0x1000_0000:
             output.append(value & 0xFF)
-        else:
+        elif paddr == 0x10_0000:
             ended.append(value)
+        else:
+            raise Trap(0, 0)
 
     machine = tohost.Machine(program, ram_size=MEMORY)
     machine.engine = Reference(machine.harts, {ports.mmio_write: write})
