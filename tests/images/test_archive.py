@@ -87,10 +87,16 @@ def test_a_release_of_another_day_falls_back_to_the_suite(server: Server, tmp_pa
     assert release.folder == "dists/stable"
 
 
+def test_a_wrong_length_is_seen_before_the_content(server: Server, tmp_path: Path) -> None:
+    server.archive.files[PACKAGE] += b"more"
+    with pytest.raises(HashMismatch, match="bytes, not the"):
+        fetch(server, tmp_path)
+
+
 def test_no_list_fits(server: Server, tmp_path: Path) -> None:
     for kind in ("xz", "gz"):
         server.archive.files[f"dists/trixie/main/binary-riscv64/Packages.{kind}"] = b"old"
-    with pytest.raises(HashMismatch, match="not what the signed archive promises") as error:
+    with pytest.raises(HashMismatch, match="3 bytes, not the") as error:
         fetch(server, tmp_path)
     assert "POPEK_DEBIAN_MIRROR" in error.value.hint
 

@@ -123,7 +123,7 @@ class Http:
         for _ in range(TRIES):
             try:
                 if have < promise.size:
-                    self._receive(path, have, take, promise.size, fresh)
+                    self._receive(path, have, take, promise.size, fresh, exact=True)
                 break
             except _BrokenOff as error:
                 problem = error
@@ -137,8 +137,10 @@ class Http:
                 f"a broken mirror or proxy; set {mirror.VARIABLE} to another mirror",
             )
 
-    def _receive(self, path: str, start: int, take: Callable[[bytes], None], limit: int, fresh: bool) -> None:
-        """The bytes of `path` from `start` on, no more than `limit` in all."""
+    def _receive(
+        self, path: str, start: int, take: Callable[[bytes], None], limit: int, fresh: bool, exact: bool = False
+    ) -> None:
+        """The bytes of `path` from `start` on, no more than `limit` in all, or `exact`ly as many."""
         import urllib3
 
         headers = dict(self.pool.headers)
@@ -154,6 +156,9 @@ class Http:
             if answer.status not in (200, 206):
                 raise _BrokenOff(f"HTTP status {answer.status}")
             skip = start if answer.status == 200 else 0
+            length = answer.headers.get("Content-Length", "")
+            if exact and length.isdigit() and int(length) != limit - start + skip:
+                raise HashMismatch(f"{self.base}/{path} has {length} bytes, not the {limit} promised", ADVICE)
             received = start - skip
             for block in answer.stream(BLOCK):
                 if self.stop.is_set():

@@ -70,7 +70,9 @@ class RootWriter:
         if kind is None:
             self.tar.close()
         else:
-            self.tar.fileobj = io.BytesIO()  # what it still holds back must not go anywhere
+            stream = self.tar.fileobj
+            assert stream is not None
+            stream.fileobj = io.BytesIO()  # type: ignore[attr-defined]  # what it still holds back must not go anywhere
 
     def _entry(self, name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
         entry = tarfile.TarInfo(name)
