@@ -122,7 +122,7 @@ class Machine:
             from popek.storage.block import open_disk
 
             for disk in spec.disks:
-                store = open_disk(disk.path, disk.format, read_only=disk.readonly, overlay=disk.overlay)
+                store = open_disk(disk.path, disk.format, disk.readonly, disk.overlay, disk.backing_anywhere)
                 self._closers.append(store.close)
                 found.append(VirtioBlock(store, disk.serial))
         if ports:

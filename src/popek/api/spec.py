@@ -28,6 +28,7 @@ class Disk(NamedTuple):
     readonly: bool = False
     overlay: bool = False
     serial: str = ""
+    backing_anywhere: bool = False  # a qcow2's backing file may lie outside of its folder
 
 
 class Spec(NamedTuple):

@@ -148,8 +148,9 @@ On a terminal: {BOOT_KEYS}.
     p.add_argument("--memory", "-m", default="512M", metavar="SIZE", help="default %(default)s")
     p.add_argument("--smp", default="1", metavar="N", help="harts, 1 to 8 (default %(default)s)")
     p.add_argument(
-        "--disk", action="append", default=[], metavar="FILE[,ro][,snapshot][,format=F]",
-        help="a virtio disk, raw or qcow2; snapshot: the file stays as it is",
+        "--disk", action="append", default=[], metavar="FILE[,OPTION]...",
+        help="a virtio disk, raw or qcow2; options: ro, snapshot (the file stays as it is), format=raw or qcow2, "
+        "backing=any (a qcow2 may build on files outside its folder)",
     )  # fmt: skip
     p.add_argument("--engine", default="template", metavar="NAME", help="template (default) or reference")
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")

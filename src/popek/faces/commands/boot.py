@@ -78,7 +78,7 @@ def number(text: str, option: str) -> int:
 
 
 def disk(text: str) -> Disk:
-    """FILE[,ro][,snapshot][,format=F]; a file name with commas is taken as it is if there is such a file."""
+    """FILE[,ro][,snapshot][,backing=any][,format=F]; a file name with commas is taken as it is if there is such a file."""
     if os.path.exists(text):
         return Disk(text)
     path, *options = text.split(",")
@@ -87,10 +87,13 @@ def disk(text: str) -> Disk:
         format=next((o.removeprefix("format=") for o in options if o.startswith("format=")), ""),
         readonly="ro" in options,
         overlay="snapshot" in options,
+        backing_anywhere="backing=any" in options,
     )
     for option in options:
-        if option not in ("ro", "snapshot") and not option.startswith("format="):
-            raise BadInput(f"--disk {text}: no option {option!r}", "there are ro, snapshot and format=raw or qcow2")
+        if option not in ("ro", "snapshot", "backing=any") and not option.startswith("format="):
+            raise BadInput(
+                f"--disk {text}: no option {option!r}", "there are ro, snapshot, backing=any and format=raw or qcow2"
+            )
     return found
 
 
