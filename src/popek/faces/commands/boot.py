@@ -78,7 +78,7 @@ def number(text: str, option: str) -> int:
 
 
 def disk(text: str) -> Disk:
-    """FILE[,ro][,snapshot][,backing=any][,format=F]; a file name with commas is taken as it is if there is such a file."""
+    """FILE[,ro][,snapshot][,backing=any][,format=F]; if there is a file of the whole name, it is that."""
     if os.path.exists(text):
         return Disk(text)
     path, *options = text.split(",")
@@ -91,9 +91,8 @@ def disk(text: str) -> Disk:
     )
     for option in options:
         if option not in ("ro", "snapshot", "backing=any") and not option.startswith("format="):
-            raise BadInput(
-                f"--disk {text}: no option {option!r}", "there are ro, snapshot, backing=any and format=raw or qcow2"
-            )
+            hint = "there are ro, snapshot, backing=any, format=raw and format=qcow2"
+            raise BadInput(f"--disk {text}: no option {option!r}", hint)
     return found
 
 
