@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from popek.engine import tlb
 from popek.engine.template import setup
 from popek.isa import table
 from popek.isa.hart import Board, Hart, reset
@@ -174,6 +175,11 @@ class NativeMachine:
     def forget(self, number: int = 0) -> None:
         """Throw everything translated away, as a reset of the hart does."""
         self._forget(ctypes.addressof(self.harts[number]))
+
+    def age(self, flushes_left: int) -> None:
+        """Let the TLB's generations run out after about so many flushes (engine.tlb)."""
+        tables = tlb.Tlbs.ctype().from_address(self.hart.engine[tlb.E_TLBS])
+        tables.generation = max(tables.generation, tlb.LAST_GENERATION - tlb.GENERATION_STEP * flushes_left)
 
     def statistics(self, number: int = 0) -> dict[str, int]:
         """The engine's counters."""

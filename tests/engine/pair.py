@@ -38,6 +38,7 @@ class Pair:
         self.trace: list[tuple[int, int]] | None = None
         self.image = b""
         self.steps = 0
+        self.stop_showed = 0  # an interrupt was taken earlier because of a stop
 
     def load(self, program: Program) -> None:
         """Both at the program's start."""
@@ -66,11 +67,13 @@ class Pair:
         for d in (self.desk, self.native.desk):
             d.finished = d.polls = d.limit = d.reads = d.trace = 0
         self.native.forget()
+        self.native.age(program.data % 64)
 
     def advance_reference(self, polls: int) -> bool:
         """Run the reference to its poll point number `polls`, or the finisher. False: too long."""
         h, d, engine = self.reference.hart, self.desk, self.reference.engine
         d.limit = polls
+        self.stop_showed |= h.poll & 1
         self._poll()  # to start is a poll point
         while d.finished == 0 and d.polls < polls:
             while True:
@@ -140,7 +143,7 @@ class Pair:
     def check(self, program: Program, stops: int = 3, polls: int = 700) -> list[str]:
         """Run on both; what differs. First poll point by poll point with stops, then at full speed if the program ends."""
         self.load(program)
-        self.steps = 0
+        self.steps = self.stop_showed = 0
         r = random.Random(program.data)
         limits = sorted({polls, *(r.randrange(1, polls) for _ in range(stops))})
         ended = False
@@ -155,7 +158,7 @@ class Pair:
             ended = self.desk.finished != 0
             if ended:
                 break
-        if self.undefined(program) or not ended:
+        if self.undefined(program) or not ended or self.stop_showed:
             return []
         return self.at_full_speed(program)
 
