@@ -101,7 +101,12 @@ def open_disk(
         return open_in_place(path, format, not read_only, place)
     from popek.storage.overlay import Overlay
 
-    return Overlay(open_in_place(path, format, False, place))
+    base = open_in_place(path, format, False, place)
+    try:
+        return Overlay(base)
+    except BaseException:
+        base.close()
+        raise
 
 
 def open_in_place(path: str, format: str, writing: bool, place: Place) -> Store:

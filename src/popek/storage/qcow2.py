@@ -10,27 +10,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import NamedTuple
 
-from popek.storage.block import SECTOR, Place, Store, open_in_place
+from popek.storage.block import SECTOR, Place, open_in_place
 from popek.storage.errors import BadDisk, BadInput
 from popek.storage.file import File, cut
-from popek.storage.qcow2_compressed import Decompressor
 from popek.storage.qcow2_layout import AUTOCLEAR_AT, COMPRESSED, COPIED, CORRUPT, DIRTY, OFFSET, ZERO, read_header
 from popek.storage.qcow2_map import Map
+from popek.storage.qcow2_read import NOWHERE, REPAIR, ZEROES, Reader, damaged
 from popek.storage.qcow2_refs import Refcounts
 
-NOWHERE, ZEROES, DATA, PACKED = range(4)
 PORTION = 1 << 20  # of zeroes at once
-_REPAIR = "repair it: qemu-img check -r all"
-
-
-class Run(NamedTuple):
-    """A part of the disk: what it is, where in the file, how long."""
-
-    kind: int
-    host: int
-    length: int
 
 
 class Qcow2:
@@ -41,13 +30,12 @@ class Qcow2:
         self.read_only = not file.writing
         self.header = header = read_header(file)
         if header.incompatible & (DIRTY | CORRUPT) and not self.read_only:
-            raise BadDisk(f"disk {file.path}: it was not closed properly or is damaged", _REPAIR)
+            raise BadDisk(f"disk {file.path}: it was not closed properly or is damaged", REPAIR)
         self.cluster, self.bits = header.cluster, header.cluster_bits
         self.l2_bits = self.bits - 3
         self.size = -(-header.size // SECTOR) * SECTOR
         self.map = Map(file, header)
-        self.decompressor = Decompressor(file, header)
-        self.backing: Store | None = None
+        self.reader = Reader(file, header, self.map, None)
         self._lock = Lock()
         self._damage: BadDisk | None = None  # found while writing: nothing more is written
         if not self.read_only:
@@ -56,7 +44,7 @@ class Qcow2:
                 file.write(AUTOCLEAR_AT, bytes(8))
                 file.sync()
         if header.backing:
-            self.backing = open_in_place(self._backing_path(header.backing), header.backing_format, False, place)
+            self.reader.backing = open_in_place(self._backing_path(header.backing), header.backing_format, False, place)
 
     def _backing_path(self, name: str) -> str:
         name = name.removeprefix("file:")
@@ -68,7 +56,7 @@ class Qcow2:
 
     def read_into(self, offset: int, views: Sequence[memoryview]) -> None:
         with self._lock:
-            self._read(offset, views, sum(map(len, views)))
+            self.reader.read(offset, views, sum(map(len, views)))
 
     def write_from(self, offset: int, views: Sequence[memoryview]) -> None:
         with self._lock:
@@ -104,71 +92,8 @@ class Qcow2:
                 self.refcounts.write()  # what was freed by the last flush
         finally:
             self.file.close()
-            if self.backing is not None:
-                self.backing.close()
-
-    # reading
-
-    def _read(self, offset: int, views: Sequence[memoryview], length: int) -> None:
-        runs = list(self._runs(offset, length))
-        pieces = cut(views, [run.length for run in runs]) if len(runs) > 1 else [views]
-        for run, piece in zip(runs, pieces, strict=False):
-            if run.kind == DATA:
-                self.file.read_into(run.host, piece)
-            elif run.kind == PACKED:
-                data = self.decompressor.cluster(run.host)
-                start = offset & self.cluster - 1
-                _copy(piece, data[start : start + run.length])
-            elif run.kind == NOWHERE and self.backing is not None:
-                self._read_backing(offset, piece, run.length)
-            else:
-                _copy(piece, bytes(run.length))
-            offset += run.length
-
-    def _read_backing(self, offset: int, views: Sequence[memoryview], length: int) -> None:
-        assert self.backing is not None
-        there = max(0, min(length, self.backing.size - offset))
-        inside, beyond = cut(views, [there, length - there])
-        if there:
-            self.backing.read_into(offset, inside)
-        _copy(beyond, bytes(length - there))
-
-    def _runs(self, offset: int, length: int) -> Iterator[Run]:
-        """Where the successive parts of a range are."""
-        end = offset + length
-        found: Run | None = None
-        while offset < end:
-            n = min(end - offset, self.cluster - (offset & self.cluster - 1))
-            kind, host = self._locate(offset)
-            if found and found.kind == kind and (kind < DATA or (kind == DATA and found.host + found.length == host)):
-                found = Run(kind, found.host, found.length + n)
-            else:
-                if found:
-                    yield found
-                found = Run(kind, host, n)
-            offset += n
-        if found:
-            yield found
-
-    def _locate(self, offset: int) -> tuple[int, int]:
-        """What is at `offset`: kind, and place in the file (of compressed clusters: their entry)."""
-        table = self.map.find(offset >> self.bits + self.l2_bits)
-        if table is None:
-            return NOWHERE, 0
-        entry = table.entries[offset >> self.bits & (1 << self.l2_bits) - 1]
-        if entry & COMPRESSED:
-            return PACKED, entry
-        if entry & ZERO:
-            return ZEROES, 0
-        host = entry & OFFSET
-        if not host:
-            return NOWHERE, 0
-        return DATA, self._checked(host) + (offset & self.cluster - 1)
-
-    def _checked(self, host: int) -> int:
-        if host & self.cluster - 1:
-            raise self._damaged(f"a cluster at {host:#x}")
-        return host
+            if self.reader.backing is not None:
+                self.reader.backing.close()
 
     # writing
 
@@ -241,9 +166,9 @@ class Qcow2:
         while first + n <= last and entries[first + n] == entries[first] + (n << self.bits):
             n += 1
         if host & self.cluster - 1 or host >= self.file.size:
-            raise self._damaged(f"a cluster at {host:#x}")
+            raise damaged(self.file, f"a cluster at {host:#x}")
         if not self.refcounts.metadata.isdisjoint(range(host, host + (n << self.bits), self.cluster)):
-            raise self._damaged(f"the cluster at {host:#x} is also a table")
+            raise damaged(self.file, f"the cluster at {host:#x} is also a table")
         return host, n
 
     def _write_fresh(self, host: int, n: int, offset: int, views: list[memoryview], stop: int) -> None:
@@ -260,27 +185,27 @@ class Qcow2:
         """What the disk has there; nothing if that is zero and the place is, too."""
         if not n:
             return []
-        kind, _ = self._locate(offset)
-        if fresh and (kind == ZEROES or (kind == NOWHERE and self.backing is None)):
+        kind, _ = self.reader.locate(offset)
+        if fresh and (kind == ZEROES or (kind == NOWHERE and self.reader.backing is None)):
             return []
         data = memoryview(bytearray(n))
         there = max(0, min(n, self.size - offset))
-        self._read(offset, [data[:there]], there)
+        self.reader.read(offset, [data[:there]], there)
         return [data]
 
     def _release(self, entry: int) -> None:
         """What an entry referred to loses that reference."""
         if entry & COMPRESSED:
-            host, size = self.decompressor.place(entry)
+            host, size = self.reader.decompressor.place(entry)
             self.refcounts.free_later(host, size)
         elif entry & OFFSET:
-            self.refcounts.free_later(self._checked(entry & OFFSET), self.cluster)
+            self.refcounts.free_later(self.reader.checked(entry & OFFSET), self.cluster)
 
     def _write_zero_bytes(self, offset: int, length: int) -> None:
         if length > 0:
-            kind, _ = self._locate(offset)
+            kind, _ = self.reader.locate(offset)
             whole = (offset + length - 1) >> self.bits == offset >> self.bits
-            if not whole or not (kind == ZEROES or (kind == NOWHERE and self.backing is None)):
+            if not whole or not (kind == ZEROES or (kind == NOWHERE and self.reader.backing is None)):
                 self.write_from(offset, [memoryview(bytes(length))])
 
     def _empty(self, offset: int, length: int, to_zero: bool, unmap: bool) -> None:
@@ -288,7 +213,7 @@ class Qcow2:
         first = -(-offset // self.cluster)
         last = -(-(offset + length) // self.cluster) if offset + length == self.size else offset + length >> self.bits
         can_zero = self.header.version >= 3
-        if not to_zero and not can_zero and self.backing is not None:
+        if not to_zero and not can_zero and self.reader.backing is not None:
             return  # the backing file would show through
         with self._lock:
             with self._writing():
@@ -300,7 +225,7 @@ class Qcow2:
                 self._relieve()
 
     def _empty_in_table(self, number: int, first: int, stop: int, to_zero: bool, unmap: bool) -> None:
-        bare = self.backing is None
+        bare = self.reader.backing is None
         if self.map.find(number) is None and (bare or not to_zero):
             return
         empty = 0 if bare else ZERO
@@ -329,13 +254,3 @@ class Qcow2:
     def _relieve(self) -> None:
         if self.map.crowded or self.refcounts.crowded:
             self._write_tables()
-
-    def _damaged(self, what: str) -> BadDisk:
-        return BadDisk(f"disk {self.file.path}: damaged: {what}", _REPAIR)
-
-
-def _copy(views: Sequence[memoryview], data: bytes | memoryview) -> None:
-    at = 0
-    for view in views:
-        view[:] = data[at : at + len(view)]
-        at += len(view)

@@ -20,7 +20,7 @@ DESC, AVAIL, USED, HEADER, STATUS, BUFFER = (DATA + 0x1000 * n for n in range(1,
 
 
 def program(slot: int, chain: list[tuple[int, int, int]], header: bytes, sent: bytes = b"") -> bytes:
-    """Set up queue 0 of the device in a slot, post one chain, wait for its interrupt, fail with code 0x100 | first byte."""
+    """Set up queue 0 of a device, post one chain, await its interrupt, fail with code 0x100 | first byte."""
     base = 0x1000_1000 + 0x1000 * slot
     registers = [
         (mmio.STATUS, 0), (mmio.STATUS, 1), (mmio.STATUS, 3), (mmio.DRIVER_FEATURES_SEL, 1), (mmio.DRIVER_FEATURES, 1),
