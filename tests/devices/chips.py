@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from popek.devices import builtin, irq, rtc, syscon, uart
+from popek.devices import builtin, clint, irq, rtc, syscon, uart
 from popek.isa.hart import Hart
 from popek.lang import Trap
 from popek.lang.run import Runner
@@ -25,9 +25,9 @@ class Board:
         self.ended: list[tuple[int, int]] = []
         self.hart = Hart()
         self.run = Runner({
-            irq.drive: self._drive, irq.lines: lambda owner, i: self.mip[i], irq.relax: self._relax,
-            irq.read_time: lambda h: self.time, irq.set_time: self._set_time,
-            irq.machine_deadline: lambda h, i: self.deadlines[i], irq.set_machine_deadline: self._set_deadline,
+            irq.drive: self._drive, clint.lines: lambda owner, i: self.mip[i], irq.relax: self._relax,
+            clint.read_time: lambda h: self.time, clint.set_time: self._set_time,
+            clint.machine_deadline: lambda h, i: self.deadlines[i], clint.set_machine_deadline: self._set_deadline,
             uart.put: lambda owner, byte: self.out.append(byte), uart.output_room: lambda owner: self.room,
             uart.input_ready: lambda owner: len(self.input), uart.get: lambda owner: self.input.pop(0),
             rtc.wall_clock: lambda h: self.wall, rtc.watch: lambda owner, deadline: self.watched.append(deadline),

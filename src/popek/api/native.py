@@ -32,7 +32,7 @@ def key(build: str) -> str:
 def connections() -> dict[Any, Any]:
     """Port -> function, for everything but the engine's own and the host's."""
     from popek.abi import sbi_port
-    from popek.devices import builtin, irq, rtc, syscon, uart
+    from popek.devices import builtin, clint, irq, rtc, syscon, uart
     from popek.isa import ports
     from popek.vmm import allocator, console, dispatcher, port, services, timers
 
@@ -48,12 +48,12 @@ def connections() -> dict[Any, Any]:
         port.devices_tick: builtin.devices_tick,
         port.input_arrived: builtin.input_arrived,
         irq.drive: allocator.drive,
-        irq.lines: allocator.lines,
+        clint.lines: allocator.lines,
         irq.relax: port.give_way,
-        irq.read_time: timers.read_time,
-        irq.set_time: timers.set_time,
-        irq.machine_deadline: timers.machine_deadline,
-        irq.set_machine_deadline: timers.set_machine_deadline,
+        clint.read_time: timers.read_time,
+        clint.set_time: timers.set_time,
+        clint.machine_deadline: timers.machine_deadline,
+        clint.set_machine_deadline: timers.set_machine_deadline,
         uart.put: console.put,
         uart.output_room: console.output_room,
         uart.input_ready: console.input_ready,

@@ -1,7 +1,8 @@
 """The devices that live in native code, and their places: QEMU's `virt` map. What is nobody's raises Trap."""
 from __future__ import annotations
 
-from popek.devices.irq import Plic, clint_read, clint_write, plic_read, plic_write, set_level
+from popek.devices.clint import clint_read, clint_write
+from popek.devices.irq import Plic, plic_read, plic_write, set_level
 from popek.devices.rtc import NEVER, Rtc, alarm_due, rtc_read, rtc_write
 from popek.devices.syscon import syscon_write
 from popek.devices.uart import Uart, changed, uart_read, uart_write
@@ -26,6 +27,7 @@ class Builtin:
     """All of them."""
 
     owner: Ptr[Opaque]
+    harts: u32
     plic: Plic
     uart: Uart
     rtc: Rtc
@@ -35,6 +37,7 @@ class Builtin:
 def prepare(b: Builtin, owner: Opaque, harts: u32) -> None:
     """After memory was zero: connect everything."""
     b.owner = owner
+    b.harts = harts
     b.plic.owner = owner
     b.plic.contexts = harts * 2
     b.uart.owner = owner
@@ -55,7 +58,7 @@ def device_read(h: Hart, devices: Opaque, paddr: u64, size: u32) -> u64:
     if paddr - PLIC < PLIC_SIZE and size == 4:
         return u64(plic_read(b.plic, paddr - PLIC))
     if paddr - CLINT < CLINT_SIZE and size >= 4:
-        return clint_read(h, b.plic, paddr - CLINT, size)
+        return clint_read(h, cast(Opaque, b.owner), u64(b.harts), paddr - CLINT, size)
     if paddr - RTC < RTC_SIZE and size == 4:
         return u64(rtc_read(h, b.rtc, paddr - RTC))
     if paddr - SYSCON < SYSCON_SIZE:
@@ -73,7 +76,7 @@ def device_write(h: Hart, devices: Opaque, paddr: u64, size: u32, value: u64) ->
     elif paddr - PLIC < PLIC_SIZE and size == 4:
         plic_write(b.plic, paddr - PLIC, u32(value))
     elif paddr - CLINT < CLINT_SIZE and size >= 4:
-        clint_write(h, b.plic, paddr - CLINT, size, value)
+        clint_write(h, cast(Opaque, b.owner), u64(b.harts), paddr - CLINT, size, value)
     elif paddr - RTC < RTC_SIZE and size == 4:
         rtc_write(h, b.rtc, paddr - RTC, u32(value))
     elif paddr - SYSCON < SYSCON_SIZE:

@@ -1,16 +1,14 @@
-"""Interrupt controllers: the PLIC, and the ACLINT/CLINT's software interrupts and timers.
+"""The platform-level interrupt controller: RISC-V PLIC Specification 1.0. Any thread may raise a line.
 
-RISC-V PLIC Specification 1.0; RISC-V ACLINT Specification. The timers themselves are the monitor's. In the typed
-subset; any thread may raise a line.
+In the typed subset. Software interrupts and timers are clint.py's.
 """
 from __future__ import annotations
 
-from popek.isa.hart import MEIP, MSIP, SEIP, Hart
+from popek.isa.hart import MEIP, SEIP
 from popek.lang import (
     Array,
     Opaque,
     Ptr,
-    Trap,
     atomic_cas,
     atomic_load,
     atomic_store,
@@ -30,8 +28,6 @@ CONTEXTS = 16                  # two a hart: machine, supervisor
 PRIORITIES = 7
 PRIORITY, PENDING, ENABLE, ENABLE_END, CONTEXT = 0, 0x1000, 0x2000, 0x1F_2000, 0x20_0000
 
-MSIP_END, MTIMECMP, MTIMECMP_END, MTIME = 0x4000, 0x4000, 0xBFF8, 0xBFF8
-
 
 @port
 def drive(owner: Opaque, i: u64, lines: u64, level: u32) -> None:
@@ -40,38 +36,8 @@ def drive(owner: Opaque, i: u64, lines: u64, level: u32) -> None:
 
 
 @port
-def lines(owner: Opaque, i: u64) -> u64:
-    """Hart `i`'s mip."""
-    ...
-
-
-@port
 def relax() -> None:
     """A lock is taken: let others run."""
-    ...
-
-
-@port
-def read_time(h: Hart) -> u64:
-    """mtime"""
-    ...
-
-
-@port
-def set_time(h: Hart, value: u64) -> None:
-    """Write mtime."""
-    ...
-
-
-@port
-def machine_deadline(h: Hart, i: u64) -> u64:
-    """mtimecmp of hart `i`"""
-    ...
-
-
-@port
-def set_machine_deadline(h: Hart, i: u64, value: u64) -> None:
-    """Write mtimecmp of hart `i`."""
     ...
 
 
@@ -265,56 +231,3 @@ def plic_write(p: Plic, offset: u64, value: u32) -> None:
             elif offset & 0xFFF == 4:
                 complete(p, p.context[i], u64(value))
     atomic_store(p.lock, 0)
-
-
-@fn
-def clint_read(h: Hart, p: Plic, offset: u64, size: u32) -> u64:
-    """Read msip, mtimecmp or mtime; the latter two also by halves."""
-    i = offset >> 2
-    if offset < MSIP_END:
-        if i >= u64(p.contexts) // 2:
-            return 0
-        return u64(lines(cast(Opaque, p.owner), i) & MSIP != 0)
-    whole: u64 = 0
-    if offset & ~7 == MTIME:
-        whole = read_time(h)
-    elif offset >= MTIMECMP_END:
-        raise Trap(0, offset)
-    elif offset - MTIMECMP >> 3 < u64(p.contexts) // 2:
-        whole = machine_deadline(h, offset - MTIMECMP >> 3)
-    return part(whole, offset, size)
-
-
-@fn
-def part(whole: u64, offset: u64, size: u32) -> u64:
-    """The accessed bytes of a 64-bit register."""
-    value = whole >> (offset & 7) * 8
-    if size == 8:
-        return value
-    return value & ((u64(1) << u64(size) * 8) - 1)
-
-
-@fn
-def merged(whole: u64, offset: u64, size: u32, value: u64) -> u64:
-    """A 64-bit register after a write of some of its bytes."""
-    if size == 8:
-        return value
-    mask = (u64(1) << u64(size) * 8) - 1 << (offset & 7) * 8
-    return whole & ~mask | value << (offset & 7) * 8 & mask
-
-
-@fn
-def clint_write(h: Hart, p: Plic, offset: u64, size: u32, value: u64) -> None:
-    """Write msip, mtimecmp or mtime."""
-    i = offset >> 2
-    harts = u64(p.contexts) // 2
-    if offset < MSIP_END:
-        if i < harts:
-            drive(cast(Opaque, p.owner), i, MSIP, u32(value) & 1)
-    elif offset & ~7 == MTIME:
-        set_time(h, merged(read_time(h), offset, size, value))
-    elif offset >= MTIMECMP_END:
-        raise Trap(0, offset)
-    elif offset - MTIMECMP >> 3 < harts:
-        i = offset - MTIMECMP >> 3
-        set_machine_deadline(h, i, merged(machine_deadline(h, i), offset, size, value))

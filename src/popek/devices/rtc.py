@@ -4,7 +4,8 @@ Android goldfish, "RTC (Real-time Clock)", list of registers.
 """
 from __future__ import annotations
 
-from popek.devices.irq import Plic, read_time, set_level
+from popek.devices.clint import read_time
+from popek.devices.irq import Plic, set_level
 from popek.isa.hart import Hart
 from popek.lang import Opaque, Ptr, atomic_load, atomic_store, cast, fn, port, struct, u32, u64
 
