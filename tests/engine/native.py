@@ -38,10 +38,10 @@ def library() -> objects.Library:
     source = Path(setup.__file__).resolve().parent.parent.parent
 
     def make() -> objects.Image:
-        from popek.engine.template import pages, run
+        from popek.engine.template import coherence, run
 
         functions, bound, substitute = setup.build_parts()
-        bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, pages.asleep: desk.asleep}
+        bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, coherence.asleep: desk.asleep}
         return objects.build(emit([*functions, prepare], ports=bound, substitute=substitute, exports=[*functions, prepare]))
 
     key = objects.fingerprint("tests.engine.native", here / "desk.py", here / "native.py", source / "engine", source / "isa")
@@ -75,7 +75,7 @@ class NativeMachine:
         self._prepare = self.library.call(prepare, None, ctypes.c_uint64)
         self._run = self.library.call(RUN, None, ctypes.c_uint64)
         self._forget = self.library.call("popek.engine.template.pages.reset_hart", None, ctypes.c_uint64)
-        self._device_wrote = self.library.call("popek.engine.template.pages.device_wrote", None, *[ctypes.c_uint64] * 3)
+        self._device_wrote = self.library.call("popek.engine.template.coherence.device_wrote", None, *[ctypes.c_uint64] * 3)
         self.harts: list[Any] = []
         self.desks: list[Any] = []
         for number in range(harts):

@@ -66,7 +66,7 @@ class NativeCore:
         if engine == "template":
             self._attach_template(progress)
             self._run = self._library.call("popek.engine.template.run.run_hart", None, _u64)
-            self._wrote: Any = self._library.call("popek.engine.template.pages.device_wrote", None, _u64, _u64, _u64)
+            self._wrote: Any = self._library.call("popek.engine.template.coherence.device_wrote", None, _u64, _u64, _u64)
         else:
             self._attach_step()
             self._run = self._library.call("popek.engine.step.run_hart", None, _u64)

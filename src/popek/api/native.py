@@ -103,11 +103,11 @@ def step_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
 
 def template_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """Functions, ports and substitutes of the template engine."""
-    from popek.engine.template import pages, run, setup
+    from popek.engine.template import coherence, run, setup
     from popek.vmm import allocator, dispatcher
 
     functions, bound, substitute = setup.build_parts()
-    bound |= {run.poll: dispatcher.poll, run.trap: dispatcher.trap, pages.asleep: allocator.asleep}
+    bound |= {run.poll: dispatcher.poll, run.trap: dispatcher.trap, coherence.asleep: allocator.asleep}
     return functions, bound, substitute
 
 

@@ -1,33 +1,30 @@
 """The software TLB: what stands between a guest address and a host address on every engine that generates code.
 
-Lives here: the tables, their filling and flushing, and accesses through them. Not here: page walks (isa/paging), who asks
-for a flush (isa, vmm), and what engines keep beside the tables (template/cells).
-
-A page that holds translated code (``Board.code_map``) never gets a write entry, so self-modifying code costs the
-hot path nothing: such a store takes the slow path, which tells the engine.
+Lives here: the tables, their generations, and how entries become void. Not here: filling and accesses (tlb_access),
+page walks (isa/paging), who asks for a flush (isa, vmm), and what engines keep beside the tables (template/cells).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from popek.isa import memory, paging
 from popek.isa.hart import MACHINE as MACHINE_MODE
 from popek.isa.hart import MPP, MPP_SHIFT, MPRV, MXR, SUM, Hart
-from popek.lang import Array, Ptr, addr_of, at_u8, at_u16, at_u32, at_u64, cast, fn, struct, u8, u16, u32, u64, unlikely
+from popek.lang import Array, Ptr, addr_of, cast, fn, struct, u32, u64
 
 ENTRIES = 1024  # direct mapped, 16 bytes each: a load touches the read half only
-SHY, SHY_FLUSHES = 16, 4
-# Generations stand beside a page address. The low bits stay free: an access that is not aligned must match no cell.
-GENERATION_STEP, LAST_GENERATION = 8, 4096 - 5 * 8
 PAGE = 4096
 PAGE_MASK = 0xFFFF_FFFF_FFFF_F000
 ALL = 0xFFFF_FFFF_FFFF_FFFF
 
+# Generations stand beside a page address. The low bits stay free: an access that is not aligned must match no cell.
+GENERATION_STEP, LAST_GENERATION = 8, 4096 - 5 * 8
+
+# Pages watched for being flushed too often, and how often that is.
+SHY, SHY_FLUSHES = 16, 4
+
 # Translation regimes that have tables of their own, so that changing between them flushes nothing.
 USER, SUPERVISOR, SUPERVISOR_SUM, MACHINE = 0, 1, 2, 3
 REGIMES = 4
-READ, WRITE = paging.READ, paging.WRITE
+
 # Words of Hart.engine
 E_TLBS, E_READ_GENERATION, E_WRITE_GENERATION = 0, 6, 7
 
@@ -44,7 +41,8 @@ class Entry:
 class DataTlb:
     """One regime's table. `read` must stay first: both halves are addressed from one base.
 
-    What was filled under another generation is void: a flush is a new generation. No generation is 0, nor is a used tag.
+    What was filled under another generation is void: a flush is a new generation. No generation is 0, nor is the tag
+    of an entry in use.
     """
 
     read: Array[Entry, ENTRIES]
@@ -95,14 +93,6 @@ def read_entry(h: Hart, addr: u64) -> Ptr[Entry]:
 def write_entry(h: Hart, addr: u64) -> Ptr[Entry]:
     """Where a store to `addr` looks."""
     return cast(Entry, h.tlb + ENTRIES * 16 + ((addr >> 8) & (ENTRIES - 1 << 4)))
-
-
-@fn(inline=True)
-def remember(h: Hart, e: Entry) -> None:
-    """Note what served an access."""
-    t = tlbs(h)
-    t.last.tag = e.tag
-    t.last.addend = e.addend
 
 
 @fn(inline=True)
@@ -183,9 +173,7 @@ def flush_translated(t: Tlbs) -> None:
     for i in range(64):
         t.pages[i] = 0
     for r in range(MACHINE):
-        g = new_generation(t)
-        t.data[r].read_generation = g
-        t.data[r].write_generation = g
+        renew(t, r)
 
 
 @fn
@@ -193,9 +181,7 @@ def flush(h: Hart) -> None:
     """Forget every translation."""
     t = tlbs(h)
     flush_translated(t)
-    g = new_generation(t)
-    t.data[MACHINE].read_generation = g
-    t.data[MACHINE].write_generation = g
+    renew(t, MACHINE)
     select(h, t)
 
 
@@ -237,7 +223,7 @@ def reset(h: Hart) -> None:
 
 @fn
 def regime_changed(h: Hart) -> bool:
-    """Point the hart at the table of its present regime. True if translations changed altogether (all are forgotten)."""
+    """Point the hart at the table of its present regime. True if all translations had to be forgotten."""
     t = tlbs(h)
     changed = False
     if h.satp != t.satp or (h.mstatus & MXR) != t.mxr:
@@ -254,8 +240,7 @@ def protect(h: Hart) -> None:
     """Drop every write entry: code was translated, by this hart or another, from a page that may have one."""
     t = tlbs(h)
     for r in range(REGIMES):
-        g = new_generation(t)
-        t.data[r].write_generation = g
+        t.data[r].write_generation = new_generation(t)
     select(h, t)
 
 
@@ -275,154 +260,7 @@ def in_superpage(t: Tlbs, addr: u64) -> bool:
     return (t.super_regions[(addr >> 36) & 3] >> ((addr >> 30) & 63)) & 1 != 0
 
 
-@fn(cold=True)
-def load_miss(h: Hart, addr: u64, size: u64) -> u64:
-    """A load that the table does not serve: walk, fill, load."""
-    t = tlbs(h)
-    t.last.tag = 0
-    if (addr & 4095) + size > PAGE:
-        return memory.load_misaligned(h, addr, size)
-    t.misses += 1
-    paddr = paging.translate(h, addr, READ)
-    host = paging.ram_address(h, paddr)
-    if host == 0:
-        if addr & (size - 1) != 0:
-            return memory.load_misaligned(h, addr, size)
-        return memory.load_device(h, addr, paddr, u32(size))
-    remember_superpage(t, h, addr)
-    fill_read(h, addr, host)
-    if size == 8:
-        return at_u64(host).value
-    if size == 4:
-        return u64(at_u32(host).value)
-    if size == 2:
-        return u64(at_u16(host).value)
-    return u64(at_u8(host).value)
-
-
-@fn(cold=True)
-def store_miss(h: Hart, addr: u64, size: u64, value: u64) -> None:
-    """A store that the table does not serve: walk, fill unless the page holds code, store."""
-    t = tlbs(h)
-    t.last.tag = 0
-    if (addr & 4095) + size > PAGE:
-        memory.store_misaligned(h, addr, size, value)
-        return
-    t.misses += 1
-    paddr = paging.translate(h, addr, WRITE)
-    host = paging.ram_address(h, paddr)
-    if host == 0:
-        if addr & (size - 1) != 0:
-            memory.store_misaligned(h, addr, size, value)
-        else:
-            memory.store_device(h, addr, paddr, u32(size), value)
-        return
-    remember_superpage(t, h, addr)
-    coded = holds_code(h, host)
-    if not coded:
-        fill_write(h, addr, host)
-    if size == 8:
-        at_u64(host).value = value
-    elif size == 4:
-        at_u32(host).value = u32(value)
-    elif size == 2:
-        at_u16(host).value = u16(value)
-    else:
-        at_u8(host).value = u8(value)
-    if coded:
-        memory.host_written(h, host)
-
-
-@fn(inline=True)
-def holds_code(h: Hart, host: u64) -> bool:
-    """Has any hart translated code from this page of RAM?"""
-    return h.board.code_map != 0 and at_u8(h.board.code_map + ((host - h.board.ram) >> 12)).value != 0
-
-
 @fn(inline=True)
 def note_page(t: Tlbs, addr: u64) -> None:
     """Remember that entries for this page may exist."""
     t.pages[(addr >> 18) & 63] |= u64(1) << ((addr >> 12) & 63)
-
-
-@fn(inline=True)
-def fill_read(h: Hart, addr: u64, host: u64) -> None:
-    """Let loads from this page through."""
-    if is_shy(tlbs(h), addr):
-        return
-    note_page(tlbs(h), addr)
-    e = read_entry(h, addr)
-    e.tag = read_tag(h, addr)
-    e.addend = host - addr
-    remember(h, e)
-
-
-@fn(inline=True)
-def fill_write(h: Hart, addr: u64, host: u64) -> None:
-    """Let stores to this page through."""
-    if is_shy(tlbs(h), addr):
-        return
-    note_page(tlbs(h), addr)
-    e = write_entry(h, addr)
-    e.tag = write_tag(h, addr)
-    e.addend = host - addr
-    remember(h, e)
-
-
-@fn
-def atomic_address(h: Hart, addr: u64, size: u64) -> u64:
-    """memory.atomic_address through the table."""
-    e = write_entry(h, addr)
-    if e.tag == write_tag(h, addr) and addr & (size - 1) == 0:
-        remember(h, e)
-        return e.addend + addr
-    tlbs(h).last.tag = 0
-    host = memory.atomic_address_walk(h, addr, size)
-    remember_superpage(tlbs(h), h, addr)
-    if not holds_code(h, host):
-        fill_write(h, addr, host)
-    return host
-
-
-@fn
-def reserve_address(h: Hart, addr: u64, size: u64) -> u64:
-    """memory.reserve_address through the table."""
-    e = read_entry(h, addr)
-    if e.tag == read_tag(h, addr) and addr & (size - 1) == 0:
-        remember(h, e)
-        return e.addend + addr
-    host = memory.reserve_address_walk(h, addr, size)
-    remember_superpage(tlbs(h), h, addr)
-    fill_read(h, addr, host)
-    return host
-
-
-def _accesses(n: int, value: Any, at: Any) -> tuple[Any, Any]:
-    """memory.load_u<n> and memory.store_u<n> through the table."""
-    size = n // 8
-    last = size - 1
-
-    @fn(inline=True)
-    def load(h: Hart, addr: u64) -> value:
-        e = read_entry(h, addr)
-        if unlikely(e.tag != read_tag(h, addr + last)):
-            return value(load_miss(h, addr, size))
-        remember(h, e)
-        return at(e.addend + addr).value
-
-    @fn(inline=True)
-    def store(h: Hart, addr: u64, v: value) -> None:
-        e = write_entry(h, addr)
-        if unlikely(e.tag != write_tag(h, addr + last)):
-            store_miss(h, addr, size, u64(v))
-        else:
-            remember(h, e)
-            at(e.addend + addr).value = value(v)
-
-    return load, store
-
-
-load_u8, store_u8 = _accesses(8, u8, at_u8)
-load_u16, store_u16 = _accesses(16, u16, at_u16)
-load_u32, store_u32 = _accesses(32, u32, at_u32)
-load_u64, store_u64 = _accesses(64, u64, at_u64)

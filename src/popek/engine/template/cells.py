@@ -1,10 +1,11 @@
 """Inline caches of the TLB: each template that accesses memory has a cell, one TLB entry of its own, at a fixed place.
 
-A cell hit needs no table lookup: neither its tag nor its addend depends on the address, so the access costs one compare
-beside the latency of the load itself. What misses the cell tries the table, and keeps what it finds there in the cell;
-what misses the table too leaves for the slow path. Both give up with a bare Trap before anything happened.
+A cell hit needs no table lookup: neither its tag nor its addend depends on the address, so the access costs one
+compare beside the latency of the load itself. What misses the cell leaves for the slow path, which fills the cell. An
+access whose cell fails often gets code that tries the table instead, and keeps what it finds there in the cell; what
+misses the table leaves, too. All this gives up with a bare Trap before anything happened.
 
-Lives here: the two substitutes of isa.memory's accesses. Not here: the table (engine/tlb), the code around them (rules).
+Lives here: the two substitutes of isa.memory's accesses. Not here: the table (engine/tlb), the text around (rules).
 """
 
 from __future__ import annotations
@@ -16,29 +17,30 @@ from popek.isa import a, fp, memory
 from popek.isa.hart import Hart
 from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, fn, u8, u16, u32, u64, unlikely
 
+ADDEND = "getelementptr (i8, ptr @hole_cell, i64 8)"
 SIZES = ((8, u8, at_u8), (16, u16, at_u16), (32, u32, at_u32), (64, u64, at_u64))
-CELL_BYTES = 16
 
 
 def _load(place: str) -> Any:
     def build(symbol: str) -> tuple[str, list[str]]:
-        return (
-            f'define internal i64 @"{symbol}"() alwaysinline nounwind {{\n  %v = load i64, ptr {place}\n  ret i64 %v\n}}\n',
-            [],
-        )
+        text = f"""define internal i64 @"{symbol}"() alwaysinline nounwind {{
+  %v = load i64, ptr {place}
+  ret i64 %v
+}}
+"""
+        return text, []
 
     return build
 
 
 def _store(symbol: str) -> tuple[str, list[str]]:
-    return (
-        f'define internal void @"{symbol}"(i64 %tag, i64 %addend) alwaysinline nounwind {{\n  store i64 %tag, ptr @hole_cell\n'
-        f"  store i64 %addend, ptr {_ADDEND}\n  ret void\n}}\n",
-        [],
-    )
-
-
-_ADDEND = "getelementptr (i8, ptr @hole_cell, i64 8)"
+    text = f"""define internal void @"{symbol}"(i64 %tag, i64 %addend) alwaysinline nounwind {{
+  store i64 %tag, ptr @hole_cell
+  store i64 %addend, ptr {ADDEND}
+  ret void
+}}
+"""
+    return text, []
 
 
 @fn(native=_load("@hole_cell"))
@@ -47,7 +49,7 @@ def cell_tag() -> u64:
     return 0
 
 
-@fn(native=_load(_ADDEND))
+@fn(native=_load(ADDEND))
 def cell_addend() -> u64:
     """The addend of this template's cell."""
     return 0

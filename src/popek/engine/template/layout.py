@@ -8,113 +8,114 @@ guest code translated in one go. A *site* names a guest instruction: page number
 instruction about to run), so that straight-line code does not count at all and every control transfer adds a constant.
 """
 
-from popek.engine.tlb import Tlbs
+from enum import IntEnum, IntFlag
+
+from popek.engine.tlb import PAGE, Tlbs
 from popek.isa.table import Decoded
 from popek.lang import Array, Ptr, i32, struct, u8, u16, u32, u64
 
 PINS = (15, 14, 10, 13, 2, 8)  # guest registers that live in host registers: a5 a4 a0 a3 sp s0
 PINNED = len(PINS)
+
+# Sizes of tables
 FETCH_REGIMES = 3  # U, S, M
-JUMP_ENTRIES = 1024
 FETCH_ENTRIES = 256
-JUMP_PAGES = 1024
+JUMP_ENTRIES = 1024
+JUMP_PAGES = 1024  # bits
 BUCKETS = 4096
+HALFWORDS = PAGE // 2  # where an instruction may begin
 CHANGES = 256  # writes to code that a hart may be told of at once
 UNSETTLED = 256
-PENDING = 2048
-HALFWORDS = 2048
+PENDING = 2048  # jumps to stubs of one run
+FAR = 512  # branches of one run that leave the page
 
-# Hart.engine[] words used by generated code
+# Words of Hart.engine used by generated code; engine.tlb has some more
 E_CACHE, E_JUMPS, E_SLOW, E_LINK, E_RESOLVE, E_SINK = 0, 1, 2, 3, 4, 5
 
-# Holes
-(
-    H_RD,
-    H_RS1,
-    H_RS2,
-    H_RS3,
-    H_IMM,
-    H_PC,
-    H_SITE,
-    H_COUNT,
-    H_JUMP,
-    H_VALUE,
-    H_NEXT,
-    H_TAKEN,
-    H_SLOW,
-    H_GLUE_SLOW,
-    H_GLUE_LINK,
-    H_GLUE_RESOLVE,
-    H_LINK,
-) = range(17)
-H_SHAMT, H_CELL = 17, 18  # an immediate that LLVM knows to be small; the template's TLB cell
-HOLES = (
-    "rd",
-    "rs1",
-    "rs2",
-    "rs3",
-    "imm",
-    "pc",
-    "site",
-    "count",
-    "jump",
-    "value",
-    "next",
-    "taken",
-    "slow",
-    "glue_slow",
-    "glue_link",
-    "glue_resolve",
-    "link",
-    "shamt",
-    "cell",
-)
 
-# Relocation kinds
+class Hole(IntEnum):
+    """What a template leaves open. The first group are numbers, the second places in the arena."""
+
+    RD = 0  # offset of the result's register in the hart
+    RS1 = 1  # offsets of the operands' registers
+    RS2 = 2
+    RS3 = 3
+    IMM = 4
+    PC = 5
+    SITE = 6
+    COUNT = 7  # what a control transfer adds to the count register
+    JUMP = 8  # offset of an entry in the jump table
+    VALUE = 9  # 64 bits
+    NEXT = 10  # the code behind
+    TAKEN = 11  # where a jump or a branch leads
+    SLOW = 12  # where to go when the template cannot go through with it
+    GLUE_SLOW = 13
+    GLUE_LINK = 14
+    GLUE_RESOLVE = 15
+    LINK = 16
+    SHAMT = 17  # an immediate that LLVM knows to be small
+    CELL = 18  # the TLB entry of an access
+
+
+class Fixed(IntEnum):
+    """The templates that stand for no operation; their numbers in the library."""
+
+    STEP = 0  # to the slow path, with the site's number
+    LINK = 1  # to the linker, with the link's number
+    LEAVE = 2  # out of generated code
+    GLUE_SLOW = 3  # calls of run.slow_step, run.link, run.resolve
+    GLUE_LINK = 4
+    GLUE_RESOLVE = 5
+    ENTER = 6  # into generated code: an ordinary function
+    GOTO = 7  # inside the page
+    GOTO_BACK = 8  # the same, backward: polls
+    FAR = 9  # to another page
+    FAR_BACK = 10
+    JUMP = 11  # without retiring anything
+
+
+class Kind(IntEnum):
+    """How the translator treats an operation."""
+
+    STEP = 0  # the slow path, then the next instruction
+    STEP_END = 1  # the slow path, which ends the run
+    PLAIN = 2
+    BRANCH = 3
+    JUMP = 4
+    JUMP_REGISTER = 5
+
+
+class Flag(IntFlag):
+    """What else the translator must know of an operation: its operands, and some properties."""
+
+    RD = 1 << 0
+    RS1 = 1 << 1
+    RS2 = 1 << 2
+    FRD = 1 << 3
+    FRS1 = 1 << 4
+    FRS2 = 1 << 5
+    FRS3 = 1 << 6
+    PURE = 1 << 7  # does nothing but write rd
+    COMMUTES = 1 << 8  # only shapes with rs1 >= rs2 exist
+    RM = 1 << 9  # has a rounding mode: two templates, for 0 and for the dynamic one
+    MEMORY = 1 << 10  # accesses memory through a cell
+    TABLE_PINS = 1 << 11  # its shapes that look into the TLB know pinned registers
+
+
+HOLES = tuple(h.name.lower() for h in Hole)
+FIXED = tuple(t.name.lower() for t in Fixed)
+
+# Kinds of relocations
 ABS32, ABS64, PC32, ABS8 = 0, 1, 2, 3
 
 # Numbers that stubs hand over: a site, or with ACCESS an access, or with LINKED a link
 ACCESS, LINKED = 1 << 30, 1 << 31
 
-# Rule kinds: how the translator treats an operation
-K_STEP, K_STEP_END, K_PLAIN, K_BRANCH, K_JUMP, K_JUMP_REGISTER = 0, 1, 2, 3, 4, 5
-# Rule flags
-F_RD, F_RS1, F_RS2, F_FRD, F_FRS1, F_FRS2, F_FRS3, F_PURE, F_COMMUTES, F_RM, F_MEMORY, F_TABLE_PINS = (
-    1 << i for i in range(12)
-)
-# Fixed templates, by index
-(
-    T_STEP,
-    T_LINK,
-    T_LEAVE,
-    T_GLUE_SLOW,
-    T_GLUE_LINK,
-    T_GLUE_RESOLVE,
-    T_ENTER,
-    T_GOTO,
-    T_GOTO_BACK,
-    T_FAR,
-    T_FAR_BACK,
-    T_JUMP,
-) = range(12)
-FIXED = (
-    "step",
-    "link",
-    "leave",
-    "glue_slow",
-    "glue_link",
-    "glue_resolve",
-    "enter",
-    "goto",
-    "goto_back",
-    "far",
-    "far_back",
-    "jump",
-)
-
 
 @struct
 class Template:
+    """Where a template's code and its relocations are."""
+
     offset: u32
     size: u16
     relocations: u16
@@ -177,7 +178,7 @@ class CodePage:
     physical: u64
     number: u32
     marked: bool  # in Board.code_map
-    chain: u64  # number + 1 of the next page in the bucket
+    chain: u64  # number + 1 of the next page in the bucket, 0: none
     entry: Array[u32, HALFWORDS]  # offset in the arena, 0: not translated
     seq: Array[u16, HALFWORDS]
 
@@ -217,6 +218,8 @@ class Jump:
 
 @struct
 class JumpTable:
+    """Where jumps lead, by (pc >> 1) modulo JUMP_ENTRIES."""
+
     entries: Array[Jump, JUMP_ENTRIES]  # first: generated code addresses them from the table's base
     pages: Array[u64, JUMP_PAGES // 64]  # a bit per page number modulo JUMP_PAGES: jumps may lead there
     used: bool
@@ -232,6 +235,8 @@ class Fetched:
 
 @struct
 class FetchTable:
+    """Where fetches lead, by page number modulo FETCH_ENTRIES."""
+
     entries: Array[Fetched, FETCH_ENTRIES]
     used: bool
 
@@ -243,7 +248,7 @@ class Cache:
     tlbs: Tlbs
     jumps: Array[JumpTable, FETCH_REGIMES]
     fetch: Array[FetchTable, FETCH_REGIMES]
-    buckets: Array[u64, BUCKETS]  # by host page: number + 1 of a code page
+    buckets: Array[u64, BUCKETS]  # by host page: number + 1 of a code page, 0: none
     library: Ptr[Library]
     hart: u64  # host address of the Hart
     hart_bit: u64
@@ -280,10 +285,10 @@ class Cache:
     taken_at: u64  # where the last template emitted has its jump, its count
     count_at: u64
     far_count: u64
-    far_at: Array[u32, 512]
-    far_retired: Array[u32, 512]
-    far_back: Array[u32, 512]
-    far_target: Array[u64, 512]
+    far_at: Array[u32, FAR]
+    far_retired: Array[u32, FAR]
+    far_back: Array[u32, FAR]
+    far_target: Array[u64, FAR]
     epoch: u64  # counts the times that translations were forgotten
     translated: u64  # statistics
     slow_steps: u64

@@ -3,8 +3,8 @@
 Lives here: compiling the template texts with LLVM, cutting the object into templates, and the packed
 form. Not here: what the templates are (templates, rules), where the bytes are kept between runs (lang.objects.cached).
 
-Packed form, little endian: header (magic, counts), Template records, Relocation records, shape table (u16), Rule records, pin table,
-family bases, operation numbers, code.
+Packed form, little endian: header (magic, counts, family bases, operation numbers), pin table, then, each aligned to 8
+bytes, Template records, Relocation records, shape table (u16), Rule records, code. `start.open_library` reads it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import struct
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from popek.engine.template import cells, layout, rules, templates
-from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS
+from popek.engine.template import cells, rules, templates
+from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS, Hole
 from popek.isa.table import IDS, OPS
 from popek.lang.llvm import Program
 
@@ -84,7 +84,7 @@ def _elide(code: Code) -> Code:
     end = len(code.text)
     if code.relocations and code.text[-_CLOSING_JUMP] == 0xE9:
         offset, _, hole, _ = code.relocations[-1]
-        if offset == end - 4 and hole == layout.H_NEXT:
+        if offset == end - 4 and hole == Hole.NEXT:
             return Code(code.text[:-_CLOSING_JUMP], code.relocations[:-1])
     return code
 
@@ -117,7 +117,10 @@ def compile_texts(texts: list[str], support: str) -> bytes:
 
 
 def support_text() -> tuple[str, set[str]]:
-    """LLVM text of the meanings, with accesses through cells and, under TABLE_PREFIX, through the TLB; and which operations can raise."""
+    """LLVM text of the meanings, and which operations can raise.
+
+    Accesses go through cells, and once more, under TABLE_PREFIX, through the TLB.
+    """
     wanted = [op for op in OPS if rules.has_template(op)]
     by_cell = Program([op.fn for op in wanted], substitute=cells.substitutes(False), bare_traps=True)
     by_table = Program(
@@ -128,7 +131,7 @@ def support_text() -> tuple[str, set[str]]:
     other = re.sub(r'@"(?=popek)', f'@"{rules.TABLE_PREFIX}', other)
     known = set(body.splitlines())
     other = "\n".join(line for line in other.splitlines() if not (line.startswith("declare") and line in known))
-    return body + other + tail, {op.name for op in wanted if by_cell.raising(op.fn)}
+    return body + other + tail, {op.name for op in wanted if by_cell.raising(rules.meaning(op))}
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -168,7 +171,6 @@ def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
         rule_records += _RULE.pack(kind, pins, flags, len(shapes), len(shapes) + len(members))
         shapes += [number.get(n, 0) for n in (*members, *table)]
     pin_of = bytes(PINS.index(r) + 1 if r in PINS else 0 for r in range(32))
-    op_number = IDS
     header = _HEADER.pack(
         _MAGIC,
         len(names),
@@ -178,18 +180,8 @@ def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
         len(text),
         0,
         *(bases[f] for f in FAMILIES),
-        *(op_number[n] for n in NAMED_OPS),
+        *(IDS[n] for n in NAMED_OPS),
     )
-    body = header + pin_of + bytes(-(len(header) + 32) % 8)
-    return bytes(
-        body
-        + template_records
-        + bytes(-len(template_records) % 8)
-        + relocation_records
-        + struct.pack(f"<{len(shapes)}H", *shapes)
-        + bytes(-2 * len(shapes) % 8)
-        + rule_records
-        + bytes(-len(rule_records) % 8)
-        + text
-        + bytes(64)
-    )
+    shape_table = struct.pack(f"<{len(shapes)}H", *shapes)
+    parts = (header + pin_of, template_records, relocation_records, shape_table, rule_records, text)
+    return b"".join(part + bytes(-len(part) % 8) for part in parts) + bytes(64)  # emit copies whole words

@@ -8,100 +8,43 @@ it is only slower.
 from dataclasses import dataclass, field
 from itertools import product
 
-from popek.engine.template import layout, templates
-from popek.engine.template.layout import (
-    F_COMMUTES,
-    F_FRD,
-    F_FRS1,
-    F_FRS2,
-    F_FRS3,
-    F_MEMORY,
-    F_PURE,
-    F_RD,
-    F_RM,
-    F_RS1,
-    F_RS2,
-    F_TABLE_PINS,
-    K_BRANCH,
-    K_JUMP,
-    K_JUMP_REGISTER,
-    K_PLAIN,
-    K_STEP,
-    K_STEP_END,
-    PINS,
-)
+from popek.engine.template import templates
+from popek.engine.template.layout import PINNED, Flag, Kind
 from popek.isa.op import Op
+from popek.lang.functions import Function
 
 # Operations that programs execute most: these know pinned registers; the others work on memory, around spills.
-FREQUENT = {
-    "add",
-    "sub",
-    "and_",
-    "or_",
-    "xor",
-    "addw",
-    "subw",
-    "addi",
-    "addiw",
-    "andi",
-    "ori",
-    "xori",
-    "slli",
-    "srli",
-    "srai",
-    "slliw",
-    "sltiu",
-    "mul",
-    "beq",
-    "bne",
-    "blt",
-    "bge",
-    "bltu",
-    "bgeu",
-    "lb",
-    "lh",
-    "lw",
-    "ld",
-    "lbu",
-    "lhu",
-    "lwu",
-    "sb",
-    "sh",
-    "sw",
-    "sd",
-    "flw",
-    "fld",
-    "fsw",
-    "fsd",
-}
+FREQUENT = frozenset(
+    "add sub and_ or_ xor addw subw addi addiw andi ori xori slli srli srai slliw sltiu mul "
+    "beq bne blt bge bltu bgeu lb lh lw ld lbu lhu lwu sb sh sw sd flw fld fsw fsd".split()
+)
 # Of those, the ones whose way through the TLB knows pinned registers, too.
 FREQUENT_ACCESSES = {"ld", "lw", "lbu", "sd", "sw", "sb"}
 COMMUTATIVE = {"add", "and_", "or_", "xor", "addw", "mul", "mulw", "beq", "bne"}
 NO_ACCESS = {"cbo_inval", "cbo_clean", "cbo_flush"}  # walk, but touch nothing
 FROM_CONSTANTS = {"lui", "auipc"}  # translate.special
 
-OPERAND_FLAGS = {"rs1": F_RS1, "rs2": F_RS2, "frs1": F_FRS1, "frs2": F_FRS2, "frs3": F_FRS3}
-RESULT_FLAGS = {"rd": F_RD, "frd": F_FRD, "": 0}
+OPERAND_FLAGS = {"rs1": Flag.RS1, "rs2": Flag.RS2, "frs1": Flag.FRS1, "frs2": Flag.FRS2, "frs3": Flag.FRS3}
+RESULT_FLAGS = {"rd": Flag.RD, "frd": Flag.FRD, "": 0}
 TABLE_PREFIX = "table."  # of the symbols of meanings whose accesses look into the TLB
 DYNAMIC = 7  # rm: the rounding mode in frm
 RULES = {
-    "csr": K_STEP,
-    "hint": K_STEP,
-    "system": K_STEP_END,
-    "illegal": K_STEP_END,
-    "jump": K_JUMP,
-    "jump_register": K_JUMP_REGISTER,
+    "csr": Kind.STEP,
+    "hint": Kind.STEP,
+    "system": Kind.STEP_END,
+    "illegal": Kind.STEP_END,
+    "jump": Kind.JUMP,
+    "jump_register": Kind.JUMP_REGISTER,
 }
 
 
 @dataclass
 class Plan:
-    """Everything to compile: template texts by name, and per operation (kind, pins, flags, names of its shapes)."""
+    """Everything to compile: template texts by name; and for each operation its kind, pins, flags, the names of its
+    shapes, and those of its shapes that look into the TLB."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    rules: list[tuple[int, int, int, list[str], list[str]]] = field(
-        default_factory=list
-    )  # the last: shapes that look into the TLB
+    rules: list[tuple[int, int, int, list[str], list[str]]] = field(default_factory=list)
 
 
 def has_template(op: Op) -> bool:
@@ -120,7 +63,7 @@ def accesses_memory(op: Op) -> bool:
 
 def pins_for(op: Op) -> int:
     """How many pinned registers the templates of `op` know."""
-    return len(PINS) if op.name in FREQUENT else 0
+    return PINNED if op.name in FREQUENT else 0
 
 
 def flags_of(op: Op) -> int:
@@ -129,26 +72,33 @@ def flags_of(op: Op) -> int:
     for name in op.parameters:
         flags |= OPERAND_FLAGS.get(name, 0)
     if op.kind == "alu" and "h" not in op.parameters:
-        flags |= F_PURE
+        flags |= Flag.PURE
     if op.name in COMMUTATIVE:
-        flags |= F_COMMUTES
+        flags |= Flag.COMMUTES
     if "rm" in op.parameters:
-        flags |= F_RM
+        flags |= Flag.RM
     if accesses_memory(op):
-        flags |= F_MEMORY
+        flags |= Flag.MEMORY
     if op.name in FREQUENT_ACCESSES:
-        flags |= F_TABLE_PINS
+        flags |= Flag.TABLE_PINS
     return flags
 
 
 def shapes(op: Op, pins: int) -> list[tuple[int, int, int]]:
     """The operand shapes (rd, rs1, rs2), in the order in which the translator numbers them: 0 memory, k pinned k."""
     used = (op.result == "rd", "rs1" in op.parameters, "rs2" in op.parameters)
-    return list(product(*(range(pins + 1) if u else (0,) for u in used)))
+    rd, rs1, rs2 = (range(pins + 1) if u else range(1) for u in used)
+    return list(product(rd, rs1, rs2))
 
 
-def meaning_call(op: Op, symbol: str, pin: tuple[int, int, int], rm: int) -> tuple[str, str]:
-    """Text that reads the operands and calls the meaning; result in %r. Also the parameter list."""
+def meaning(op: Op) -> Function:
+    """The subset function that says what `op` does."""
+    assert isinstance(op.fn, Function)
+    return op.fn
+
+
+def meaning_call(op: Op, pin: tuple[int, int, int], rm: int = 0, prefix: str = "") -> tuple[str, str]:
+    """Text that reads the operands, and the call of the meaning, or of what goes by the same name behind `prefix`."""
     text, arguments = "", []
     for name in op.parameters:
         match name:
@@ -167,17 +117,23 @@ def meaning_call(op: Op, symbol: str, pin: tuple[int, int, int], rm: int) -> tup
                 arguments.append(f"i64 %{name}")
             case "rm":
                 arguments.append(f"i32 {rm}")
-    return text, f'@"{symbol}"({", ".join(arguments)})'
+    return text, f'@"{prefix}{meaning(op).symbol}"({", ".join(arguments)})'
 
 
 def plain(op: Op, name: str, pin: tuple[int, int, int], raises: bool, rm: int = 0, prefix: str = "") -> str:
-    """A template of an operation that goes on to the next instruction; it bails out before any effect if its meaning raises."""
-    text, call = meaning_call(op, prefix + op.fn.symbol, pin, rm)  # type: ignore[attr-defined]
+    """A template of an operation that goes on to the next instruction.
+
+    If its meaning raises, it bails out before any effect, and the slow path begins anew.
+    """
+    text, call = meaning_call(op, pin, rm, prefix)
     result = bool(op.result)
     if op.kind == "fp":
         text = templates.floating_point_on() + text
     if raises and result:
-        text += f"  %both = call {{i64, i1}} {call}\n  %r = extractvalue {{i64, i1}} %both, 0\n  %bail = extractvalue {{i64, i1}} %both, 1\n"
+        text += f"""  %both = call {{i64, i1}} {call}
+  %r = extractvalue {{i64, i1}} %both, 0
+  %bail = extractvalue {{i64, i1}} %both, 1
+"""
     elif raises:
         text += f"  %bail = call i1 {call}\n"
     elif result:
@@ -195,44 +151,49 @@ def plain(op: Op, name: str, pin: tuple[int, int, int], raises: bool, rm: int = 
 
 def branch(op: Op, name: str, pin: tuple[int, int, int], back: bool) -> str:
     """A conditional branch; `back` polls before it is taken."""
-    text, call = meaning_call(op, op.fn.symbol, pin, 0)  # type: ignore[attr-defined]
-    text += f"  %r = call i1 {call}\n  br i1 %r, label %taken, label %not, !prof !98\ntaken:\n"
+    text, call = meaning_call(op, pin)
+    text += f"""  %r = call i1 {call}
+  br i1 %r, label %taken, label %not, !prof !98
+taken:
+"""
     if back:
-        text += (
-            templates.poll()
-            + "  br i1 %calm, label %go, label %stop, !prof !100\nstop:\n"
-            + templates.tail("@hole_slow")
-            + "go:\n"
-        )
-    text += templates.add_count() + templates.tail("@hole_taken", "%c1") + "not:\n" + templates.tail("@hole_next")
+        text += f"""{templates.poll()}
+  br i1 %calm, label %go, label %stop, !prof !100
+stop:
+{templates.tail("@hole_slow")}
+go:
+"""
+    text += f"""{templates.add_count()}{templates.tail("@hole_taken", "%c1")}
+not:
+{templates.tail("@hole_next")}"""
     return templates.template(name, text)
 
 
 def plan(ops: list[Op], raising: set[str]) -> Plan:
     """Decide everything. `raising`: names of the operations whose meaning can raise (that is, bail out)."""
     made = Plan(texts=dict(templates.fixed()))
-    made.rules.append((K_STEP_END, 0, 0, [], []))  # number 0 is no operation
+    made.rules.append((Kind.STEP_END, 0, 0, [], []))  # number 0 is no operation
     for op in ops:
         flags, names, table = flags_of(op), [], []
         pins = pins_for(op)
         if op.name in FROM_CONSTANTS:
-            kind = K_PLAIN
+            kind = Kind.PLAIN
         elif not has_template(op):
-            kind = RULES.get(op.kind, K_STEP)
+            kind = RULES.get(op.kind, Kind.STEP)
         else:
-            kind = K_BRANCH if op.kind == "branch" else K_PLAIN
+            kind = Kind.BRANCH if op.kind == "branch" else Kind.PLAIN
             for pin in shapes(op, pins):
-                for variant in (0, 1) if kind == K_BRANCH or flags & F_RM else (0,):
-                    if flags & F_COMMUTES and pin[1] < pin[2]:
+                for variant in (0, 1) if kind == Kind.BRANCH or flags & Flag.RM else (0,):
+                    if flags & Flag.COMMUTES and pin[1] < pin[2]:
                         names.append("")
                         continue
                     names.append(name := f"{op.name}_{pin[0]}_{pin[1]}_{pin[2]}" + ("", "_variant")[variant])
-                    if kind == K_BRANCH:
+                    if kind == Kind.BRANCH:
                         made.texts[name] = branch(op, name, pin, bool(variant))
                     else:
                         made.texts[name] = plain(op, name, pin, op.name in raising, DYNAMIC * variant)
-        if kind == K_PLAIN and flags & F_MEMORY:
-            for pin in shapes(op, pins if flags & F_TABLE_PINS else 0):
+        if kind == Kind.PLAIN and flags & Flag.MEMORY:
+            for pin in shapes(op, pins if flags & Flag.TABLE_PINS else 0):
                 table.append(name := f"{op.name}_{pin[0]}_{pin[1]}_{pin[2]}_table")
                 made.texts[name] = plain(op, name, pin, True, prefix=TABLE_PREFIX)
         made.rules.append((kind, pins, flags, names, table))
@@ -241,9 +202,9 @@ def plan(ops: list[Op], raising: set[str]) -> Plan:
 
 def families() -> dict[str, list[str]]:
     """The small families, as Library's fields name them, in the order in which the translator numbers them."""
-    pins = range(len(PINS) + 1)
+    pins = range(PINNED + 1)
     made = {f: [f"{f}_{p}" for p in pins] for f in ("li", "li64", "jump_register", "call_register")}
     made["mv"] = [f"mv_{p}_{q}" for p in pins for q in pins]
-    made["spill"] = ["", *(f"spill_{p}" for p in range(1, layout.PINNED + 1))]
-    made["reload"] = ["", *(f"reload_{p}" for p in range(1, layout.PINNED + 1))]
+    made["spill"] = ["", *(f"spill_{p}" for p in range(1, PINNED + 1))]
+    made["reload"] = ["", *(f"reload_{p}" for p in range(1, PINNED + 1))]
     return made

@@ -1,25 +1,25 @@
 """The way into, between and out of translated code: what generated code calls, and the exported run loop.
 
 Lives here: the three helpers behind the glue (slow step, link, resolve), each of which returns the code address to go
-on at. Not here: translation (translate), coherence (pages), traps and interrupts (vmm.dispatcher, through ports).
+on at. Not here: translation (translate), pages and coherence, traps and interrupts (vmm.dispatcher, through ports).
 """
 
 from __future__ import annotations
 
+from popek.engine.template.coherence import POLL_OTHERS, look_after
+from popek.engine.template.emit import access
 from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, Cache, CodePage, Link
 from popek.engine.template.pages import (
     POLL_ENGINE,
-    POLL_OTHERS,
     cache_of,
     code_page,
     fetch_regime,
     forget_all,
-    look_after,
     mark,
     page_at,
 )
-from popek.engine.template.translate import MAX_RUN, RUN_BYTES, access, fetch_word, through_table, translate
-from popek.engine.tlb import Entry
+from popek.engine.template.translate import MAX_RUN, RUN_BYTES, fetch_word, through_table, translate
+from popek.engine.tlb import PAGE, Entry
 from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
@@ -29,7 +29,6 @@ from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, por
 
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
-PAGE = 4096
 PATIENCE = 6  # misses of a cell, after which its access gets code that looks into the TLB
 
 
@@ -71,7 +70,7 @@ def enter_at(h: Hart, c: Cache) -> u64:
     """Code of h.pc, translated if need be and remembered in the jump cache. Raises the faults of a fetch."""
     pc = h.pc
     page = page_at(h, c, pc)
-    slot = (pc & 4095) >> 1
+    slot = (pc & (PAGE - 1)) >> 1
     if page.entry[slot] == 0:
         if not room(c):
             forget_all(h, c)
@@ -149,8 +148,10 @@ def improve(c: Cache, page: CodePage, number: u64) -> None:
 
 @fn(export=True)
 def slow_step(h: Hart, number: u64) -> u64:
-    """Execute one instruction, given by its site or access, the long way: it has no template, or its template could not
-    go through with it."""
+    """Execute one instruction, given by its site or access, the long way.
+
+    It has no template, or its template could not go through with it.
+    """
     c = cache_of(h)
     site = number
     if number & ACCESS != 0:

@@ -1,6 +1,7 @@
-"""The template engine as a machine composes it: which functions to compile, what they stand for, and memory for each hart.
+"""The template engine as a machine composes it: which functions to compile, what they stand for, memory for each hart.
 
-Lives here: the Python side. Importing `build_parts` pulls in the subset sources, so it is done only when code must be compiled.
+Lives here: the Python side. Not here: what that memory holds (layout, start). Importing this module imports no subset
+sources; `build_parts` does, and is called only when code must be compiled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ CELL_BYTES = 16
 MAP_FIXED = 0x10
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
 
-
 STATISTICS = (
     "slow_steps",
     "resolved_jumps",
@@ -33,20 +33,25 @@ STATISTICS = (
 
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """(functions to export, ports to bind, functions to substitute) for a native build with this engine."""
-    from popek.engine import tlb
-    from popek.engine.template import pages, run, start
+    from popek.engine import tlb_access
+    from popek.engine.template import coherence, pages, run, start
     from popek.isa import memory, ports
 
     substitute: dict[Any, Any] = {
-        getattr(memory, f"{a}_u{n}"): getattr(tlb, f"{a}_u{n}") for a in ("load", "store") for n in (8, 16, 32, 64)
+        getattr(memory, f"{a}_u{n}"): getattr(tlb_access, f"{a}_u{n}")
+        for a in ("load", "store")
+        for n in (8, 16, 32, 64)
     }
-    substitute |= {memory.atomic_address: tlb.atomic_address, memory.reserve_address: tlb.reserve_address}
+    substitute |= {
+        memory.atomic_address: tlb_access.atomic_address,
+        memory.reserve_address: tlb_access.reserve_address,
+    }
     bound = {
-        ports.tlb_flush: pages.tlb_flush,
-        ports.tlb_regime_changed: pages.regime_changed,
-        ports.pmp_changed: pages.pmp_changed,
-        ports.code_modified: pages.code_modified,
-        ports.fence_i: pages.fence_i,
+        ports.tlb_flush: coherence.tlb_flush,
+        ports.tlb_regime_changed: coherence.regime_changed,
+        ports.pmp_changed: coherence.pmp_changed,
+        ports.code_modified: coherence.code_modified,
+        ports.fence_i: coherence.fence_i,
     }
     functions = [
         run.run_hart,
@@ -55,7 +60,7 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         run.resolve,
         run.statistic,
         pages.reset_hart,
-        pages.device_wrote,
+        coherence.device_wrote,
         start.sizes,
         start.open_library,
         start.initialise,
@@ -102,7 +107,7 @@ class TemplateEngine:
     """The template library and the code caches of a machine's harts. Keep it as long as harts run."""
 
     def __init__(self, native: Any, packed: bytes) -> None:
-        """`native`: the linked build that holds build_parts()'s functions; `packed`: the template library (library.build)."""
+        """`native`: the linked build that holds build_parts()'s functions; `packed`: what library.build made."""
         self.native = native
         u64 = ctypes.c_uint64
         size = native.call("popek.engine.template.start.sizes", u64, u64)

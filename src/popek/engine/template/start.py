@@ -1,23 +1,22 @@
-"""Setting one hart's code cache up, natively, so that starting a machine needs no knowledge of layouts in Python."""
+"""Setting the library and one hart's code cache up, natively, so that starting a machine needs no layouts in Python.
+
+Lives here: reading the packed library, the first contents of a Cache, the copies of the glue. Not here: where their
+memory comes from (setup).
+"""
 
 from __future__ import annotations
 
+from popek.engine.template.emit import emit
 from popek.engine.template.layout import (
     E_CACHE,
     E_LINK,
     E_RESOLVE,
     E_SLOW,
-    H_GLUE_LINK,
-    H_GLUE_RESOLVE,
-    H_GLUE_SLOW,
-    T_ENTER,
-    T_GLUE_LINK,
-    T_GLUE_RESOLVE,
-    T_GLUE_SLOW,
-    T_LEAVE,
     Access,
     Cache,
     CodePage,
+    Fixed,
+    Hole,
     Library,
     Link,
     Relocation,
@@ -26,11 +25,8 @@ from popek.engine.template.layout import (
 )
 from popek.engine.template.pages import reset_hart
 from popek.engine.template.run import link, resolve, slow_step
-from popek.engine.template.translate import emit
 from popek.isa.hart import Hart
 from popek.lang import addr_of, at_u8, at_u16, at_u32, fn, u32, u64
-
-HEADER = 32  # library.py: magic, counts; then family bases, operation numbers
 
 
 @fn(export=True)
@@ -107,7 +103,10 @@ def initialise(
     links: u64,
     link_limit: u64,
 ) -> None:
-    """Make the zeroed `c` the code cache of hart number `index` of `harts`. Addresses are host addresses; `arena` is its size in bytes."""
+    """Make the zeroed `c` the code cache of hart number `index` of `harts`.
+
+    Addresses are host addresses; `arena` is its size in bytes, `*_limit` how many records its pools hold.
+    """
     c.library = library
     c.hart = addr_of(h)
     c.hart_bit = u64(1) << index
@@ -128,10 +127,10 @@ def initialise(
     h.engine[E_SLOW] = addr_of(slow_step)
     h.engine[E_LINK] = addr_of(link)
     h.engine[E_RESOLVE] = addr_of(resolve)
-    c.leave = glue(c, T_LEAVE)
-    c.enter = glue(c, T_ENTER)
-    c.holes[H_GLUE_SLOW] = glue(c, T_GLUE_SLOW)
-    c.holes[H_GLUE_LINK] = glue(c, T_GLUE_LINK)
-    c.holes[H_GLUE_RESOLVE] = glue(c, T_GLUE_RESOLVE)
+    c.leave = glue(c, Fixed.LEAVE)
+    c.enter = glue(c, Fixed.ENTER)
+    c.holes[Hole.GLUE_SLOW] = glue(c, Fixed.GLUE_SLOW)
+    c.holes[Hole.GLUE_LINK] = glue(c, Fixed.GLUE_LINK)
+    c.holes[Hole.GLUE_RESOLVE] = glue(c, Fixed.GLUE_RESOLVE)
     c.floor = c.position
     reset_hart(h)

@@ -1,7 +1,7 @@
-"""LLVM IR text of every template: glue, fixed templates, and one per operation and operand shape.
+"""LLVM IR text of templates: the glue, the fixed templates, the small families, and the pieces that rules builds on.
 
-Lives here: what a template looks like to LLVM. Not here: what an instruction means (isa), how templates are compiled and
-packed (library), how they are put together at run time (translate).
+Lives here: what a template looks like to LLVM. Not here: what an instruction means (isa), the text around its meaning
+(rules), how templates are compiled and packed (library), how they are put together at run time (emit).
 
 All templates share one prototype and the ``preserve_none`` convention, so that the hart, the retired-instruction count
 and the pinned guest registers stay in host registers from one template to the next; a template ends in a
@@ -18,11 +18,14 @@ from popek.engine.template.layout import (
     E_SLOW,
     FIXED,
     HOLES,
+    JUMP_ENTRIES,
+    PINNED,
     PINS,
+    Jump,
 )
 from popek.isa.hart import Hart
 
-_PINNED = range(1, len(PINS) + 1)
+_PINNED = range(1, PINNED + 1)
 _NAMES = ["%h", "%count", *(f"%p{k}" for k in _PINNED)]
 _TYPES = ["ptr", "i64", *("i64" for _ in PINS)]
 PARAMETERS = ", ".join(f"{t} {n}" for t, n in zip(_TYPES, _NAMES, strict=True)) + ", i64 %scratch"
@@ -44,9 +47,11 @@ _RANGES = {
 }
 METADATA = """
 attributes #100 = { nounwind optsize "frame-pointer"="none" }
+; how likely a condition is: rather, hardly ever, nearly always
 !98 = !{!"branch_weights", i32 3, i32 1}
 !99 = !{!"branch_weights", i32 1, i32 2000000}
 !100 = !{!"branch_weights", i32 2000000, i32 1}
+; ranges of holes: offsets in the hart, signed and unsigned 32-bit numbers, shift amounts
 !101 = !{i64 0, i64 65536}
 !102 = !{i64 -2147483648, i64 2147483648}
 !103 = !{i64 0, i64 2147483648}
@@ -65,17 +70,20 @@ def wide(name: str, register: str) -> str:
 
 
 def field(offset: int | str, register: str) -> str:
+    """The address of a field of the hart, in a register."""
     return f"  {register} = getelementptr i8, ptr %h, i64 {offset}\n"
 
 
 def tail(target: str, count: str = "%count", scratch: str = "poison", pins: dict[int, str] | None = None) -> str:
-    """The closing tail call."""
+    """The closing tail call; `pins`: registers that hold new values of pinned ones."""
     names = ["%h", count, *((pins or {}).get(k, f"%p{k}") for k in _PINNED)]
-    arguments = ", ".join(f"{t} {n}" for t, n in zip(_TYPES, names, strict=True))
-    return f"  musttail call preserve_nonecc void {target}({arguments}, i64 {scratch})\n  ret void\n"
+    return f"""  musttail call preserve_nonecc void {target}({_arguments(names, scratch)})
+  ret void
+"""
 
 
 def template(name: str, body: str) -> str:
+    """The function around a template's text."""
     return f"define preserve_nonecc void @{name}({PARAMETERS}) #100 {{\n{body}}}\n"
 
 
@@ -84,46 +92,70 @@ def named(name: str, body: str) -> tuple[str, str]:
     return name, template(name, body)
 
 
+def _arguments(names: list[str], scratch: str = "poison") -> str:
+    return ", ".join(f"{t} {n}" for t, n in zip(_TYPES, names, strict=True)) + f", i64 {scratch}"
+
+
 def _engine(word: int) -> int:
     return Hart.offset("engine") + 8 * word
 
 
 def _spill() -> str:
-    text = "".join(
-        field(Hart.offset("x") + 8 * r, f"%s{r}") + f"  store i64 %p{k}, ptr %s{r}\n" for k, r in enumerate(PINS, 1)
-    )
-    return text + field(Hart.offset("instret"), "%sc") + "  store i64 %count, ptr %sc\n"
-
-
-def _reload(prefix: str = "%n") -> tuple[str, list[str]]:
-    text, names = "", []
+    text = ""
     for k, r in enumerate(PINS, 1):
-        text += field(Hart.offset("x") + 8 * r, f"{prefix}a{k}") + f"  {prefix}p{k} = load i64, ptr {prefix}a{k}\n"
-        names.append(f"{prefix}p{k}")
-    text += field(Hart.offset("instret"), f"{prefix}ca") + f"  {prefix}c = load i64, ptr {prefix}ca\n"
-    return text, [f"{prefix}c", *names]
+        text += f"""{field(Hart.offset("x") + 8 * r, f"%s{r}")}
+  store i64 %p{k}, ptr %s{r}
+"""
+    return f"""{text}
+{field(Hart.offset("instret"), "%sc")}
+  store i64 %count, ptr %sc
+"""
 
 
-def _arguments(names: list[str]) -> str:
-    return ", ".join(f"{t} {n}" for t, n in zip(_TYPES, ["%h", *names], strict=True)) + ", i64 poison"
+def _reload() -> tuple[str, list[str]]:
+    """Text that reads what _spill wrote, and the arguments that then stand for hart, count and pinned registers."""
+    text, names = "", ["%h", "%nc"]
+    for k, r in enumerate(PINS, 1):
+        text += f"""{field(Hart.offset("x") + 8 * r, f"%na{k}")}
+  %np{k} = load i64, ptr %na{k}
+"""
+        names.append(f"%np{k}")
+    text += f"""{field(Hart.offset("instret"), "%nca")}
+  %nc = load i64, ptr %nca
+"""
+    return text, names
 
 
 def _glue(name: str, word: int) -> str:
     """Spill, call the engine's helper whose address is in the hart, go on where it says."""
     reload, names = _reload()
-    return template(
-        name,
-        _spill()
-        + field(_engine(word), "%fa")
-        + "  %f = load ptr, ptr %fa\n  %to = call ptr %f(ptr %h, i64 %scratch)\n"
-        + reload
-        + f"  musttail call preserve_nonecc void %to({_arguments(names)})\n  ret void\n",
-    )
+    body = f"""{_spill()}{field(_engine(word), "%fa")}
+  %f = load ptr, ptr %fa
+  %to = call ptr %f(ptr %h, i64 %scratch)
+{reload}
+  musttail call preserve_nonecc void %to({_arguments(names)})
+  ret void
+"""
+    return template(name, body)
+
+
+def _enter() -> str:
+    """An ordinary function that goes into generated code, and returns when that leaves."""
+    reload, names = _reload()
+    return f"""define void @enter(ptr %h, ptr %to) #100 {{
+{reload}
+  call preserve_nonecc void %to({_arguments(names)})
+  ret void
+}}
+"""
 
 
 def poll() -> str:
-    """Read the poll flag into %calm."""
-    return field(Hart.offset("poll"), "%pa") + "  %poll = load i32, ptr %pa\n  %calm = icmp eq i32 %poll, 0\n"
+    """Is there no reason to leave generated code? In %calm."""
+    return f"""{field(Hart.offset("poll"), "%pa")}
+  %poll = load i32, ptr %pa
+  %calm = icmp eq i32 %poll, 0
+"""
 
 
 def add_count() -> str:
@@ -131,53 +163,91 @@ def add_count() -> str:
     return f"  %c1 = add i64 %count, {hole('count')}\n"
 
 
-def _through_cache(entry: str, pc: str, extra: str, flag: int) -> str:
-    """Jump to guest address `pc` through jump-cache entry `entry`; miss: ask the engine (flag 1: at a poll point)."""
-    return (
-        f"  %known = load i64, ptr {entry}\n  %same = icmp eq i64 %known, {pc}\n{extra}"
-        f"  br i1 {'%go' if extra else '%same'}, label %hit, label %miss, !prof !100\n"
-        f"hit:\n  %qa = getelementptr i8, ptr {entry}, i64 16\n  %q = load i64, ptr %qa\n  %c2 = sub i64 %c1, %q\n"
-        f"  %ka = getelementptr i8, ptr {entry}, i64 8\n  %code = load ptr, ptr %ka\n"
-        + tail("%code", "%c2")
-        + "miss:\n"
-        + field(Hart.offset("pc"), "%pca")
-        + f"  store i64 {pc}, ptr %pca\n"
-        + tail("@hole_glue_resolve", "%c1", str(flag))
-    )
+def _jump_table() -> str:
+    """The present jump table, in %jt."""
+    return f"""{field(_engine(E_JUMPS), "%ja")}
+  %jt = load ptr, ptr %ja
+"""
+
+
+def _through_cache(pc: str, polls: bool) -> str:
+    """Jump to guest address `pc` through entry %je of the jump table; if that does not know it, ask the engine.
+
+    `polls`: at a poll point, so ask the engine also if there is something to do.
+    """
+    also = f"""{poll()}
+  %go = and i1 %same, %calm
+"""
+    return f"""
+  %known = load i64, ptr %je
+  %same = icmp eq i64 %known, {pc}
+{also if polls else ""}
+  br i1 {"%go" if polls else "%same"}, label %hit, label %miss, !prof !100
+hit:
+  %qa = getelementptr i8, ptr %je, i64 {Jump.offset("seq")}
+  %q = load i64, ptr %qa
+  %c2 = sub i64 %c1, %q
+  %ka = getelementptr i8, ptr %je, i64 {Jump.offset("code")}
+  %code = load ptr, ptr %ka
+{tail("%code", "%c2")}
+miss:
+{field(Hart.offset("pc"), "%pca")}
+  store i64 {pc}, ptr %pca
+{tail("@hole_glue_resolve", "%c1", str(int(polls)))}
+"""
 
 
 def _far(name: str, back: bool) -> str:
-    body = (
-        field(_engine(E_JUMPS), "%ja")
-        + "  %jt = load ptr, ptr %ja\n"
-        + f"  %je = getelementptr i8, ptr %jt, i64 {hole('jump')}\n"
-        + add_count()
-        + wide("value", "%pc")
-    )
-    extra = poll() + "  %go = and i1 %same, %calm\n" if back else ""
-    return template(name, body + _through_cache("%je", "%pc", extra, int(back)))
+    """A direct jump to another page."""
+    body = f"""{_jump_table()}
+  %je = getelementptr i8, ptr %jt, i64 {hole("jump")}
+{add_count()}{wide("value", "%pc")}
+"""
+    return template(name, body + _through_cache("%pc", back))
+
+
+def _indirect(name: str, pin: int, link: bool) -> str:
+    """An indirect jump; `link`: rd, in memory, gets the address behind it."""
+    shift = Jump.size.bit_length() - 2  # an instruction begins at every second byte
+    body = f"""{operand(pin, "rs1", "%rs1")}
+  %t0 = add i64 %rs1, {hole("imm")}
+  %t = and i64 %t0, -2
+"""
+    if link:
+        body += wide("value", "%back") + result(0, "%back")[0]
+    body += f"""{_jump_table()}
+  %i0 = shl i64 %t, {shift}
+  %i1 = and i64 %i0, {(JUMP_ENTRIES - 1) * Jump.size}
+  %je = getelementptr i8, ptr %jt, i64 %i1
+{add_count()}
+"""
+    return template(name, body + _through_cache("%t", True))
 
 
 def _goto(name: str, back: bool) -> str:
+    """A direct jump inside the page."""
+    go = add_count() + tail("@hole_taken", "%c1")
     if not back:
-        return template(name, add_count() + tail("@hole_taken", "%c1"))
-    return template(
-        name,
-        poll()
-        + "  br i1 %calm, label %go, label %stop, !prof !100\ngo:\n"
-        + add_count()
-        + tail("@hole_taken", "%c1")
-        + "stop:\n"
-        + tail("@hole_slow"),
-    )
+        return template(name, go)
+    body = f"""{poll()}
+  br i1 %calm, label %go, label %stop, !prof !100
+go:
+{go}
+stop:
+{tail("@hole_slow")}
+"""
+    return template(name, body)
 
 
 def floating_point_on() -> str:
     """Go on (label on) only if mstatus.FS is Dirty; else to label slow, where it traps or is marked dirty."""
-    return (
-        field(Hart.offset("mstatus") + 1, "%fsa") + "  %fs0 = load i8, ptr %fsa\n  %fs = and i8 %fs0, 96\n"
-        "  %dirty = icmp eq i8 %fs, 96\n  br i1 %dirty, label %on, label %slow, !prof !100\non:\n"
-    )
+    return f"""{field(Hart.offset("mstatus") + 1, "%fsa")}
+  %fs0 = load i8, ptr %fsa
+  %fs = and i8 %fs0, 96
+  %dirty = icmp eq i8 %fs, 96
+  br i1 %dirty, label %on, label %slow, !prof !100
+on:
+"""
 
 
 def operand(pin: int, name: str, value: str) -> str:
@@ -194,21 +264,8 @@ def result(pin: int, value: str) -> tuple[str, dict[int, str]]:
     return field(hole("rd"), "%da") + f"  store i64 {value}, ptr %da\n", {}
 
 
-def _indirect(name: str, pin: int, link: bool) -> str:
-    body = operand(pin, "rs1", "%rs1") + f"  %t0 = add i64 %rs1, {hole('imm')}\n  %t = and i64 %t0, -2\n"
-    if link:
-        body += wide("value", "%back") + result(0, "%back")[0]
-    body += (
-        field(_engine(E_JUMPS), "%ja")
-        + "  %jt = load ptr, ptr %ja\n  %i0 = shl i64 %t, 4\n  %i1 = and i64 %i0, 32736\n"
-        "  %je = getelementptr i8, ptr %jt, i64 %i1\n" + add_count()
-    )
-    return template(name, body + _through_cache("%je", "%t", poll() + "  %go = and i1 %same, %calm\n", 1))
-
-
 def fixed() -> Iterator[tuple[str, str]]:
     """The fixed templates, then the small families indexed by pinned register (layout.FIXED and Library name them)."""
-    reload, names = _reload()
     text = {
         "step": template("step", tail("@hole_glue_slow", scratch=hole("site"))),
         "link": template("link", tail("@hole_glue_link", scratch=hole("link"))),
@@ -216,7 +273,7 @@ def fixed() -> Iterator[tuple[str, str]]:
         "glue_slow": _glue("glue_slow", E_SLOW),
         "glue_link": _glue("glue_link", E_LINK),
         "glue_resolve": _glue("glue_resolve", E_RESOLVE),
-        "enter": f"define void @enter(ptr %h, ptr %to) #100 {{\n{reload}  call preserve_nonecc void %to({_arguments(names)})\n  ret void\n}}\n",
+        "enter": _enter(),
         "goto": _goto("goto", False),
         "goto_back": _goto("goto_back", True),
         "far": _far("far", False),
@@ -224,13 +281,13 @@ def fixed() -> Iterator[tuple[str, str]]:
         "jump": template("jump", tail("@hole_taken")),
     }
     yield from ((name, text[name]) for name in FIXED)
-    for pin in range(len(PINS) + 1):
+    for pin in range(PINNED + 1):
         store, pins = result(pin, "%v")
         yield named(f"li_{pin}", f"  %v = add i64 0, {hole('imm')}\n" + store + tail("@hole_next", pins=pins))
         yield named(f"li64_{pin}", wide("value", "%v") + store + tail("@hole_next", pins=pins))
         yield f"jump_register_{pin}", _indirect(f"jump_register_{pin}", pin, False)
         yield f"call_register_{pin}", _indirect(f"call_register_{pin}", pin, True)
-        for source in range(len(PINS) + 1):
+        for source in range(PINNED + 1):
             yield named(f"mv_{pin}_{source}", operand(source, "rs1", "%v") + store + tail("@hole_next", pins=pins))
     for pin in _PINNED:
         yield named(f"spill_{pin}", result(0, f"%p{pin}")[0] + tail("@hole_next"))
@@ -246,10 +303,7 @@ def declarations() -> str:
         elif name == "cell":
             text += "@hole_cell = external dso_local global [2 x i64]\n"
         else:
-            kind = _RANGES.get(name)
-            text += (
-                f"@hole_{name} = external dso_local global i8"
-                + (f", !absolute_symbol {kind}" if kind else ', code_model "large"')
-                + "\n"
-            )
+            kind = _RANGES[name]
+            known = f"!absolute_symbol {kind}" if kind else 'code_model "large"'
+            text += f"@hole_{name} = external dso_local global i8, {known}\n"
     return text

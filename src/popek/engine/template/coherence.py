@@ -1,0 +1,199 @@
+"""Coherence of translated code: stores of this hart, of other harts and of devices, and what fence.i makes of them.
+
+Lives here: the engine's answers to isa.ports, and what harts ask of one another. Not here: the pages (pages).
+
+A page is marked in Board.code_map before it is read for translation, and a marked page gets no write entry
+in any TLB. Harts that hold one already are asked to drop it (`protect_asked`); until they did, fence.i does not trust
+what was translated meanwhile (`unsettled`). A store to a marked page reaches `code_modified`, which tells every hart
+that holds translations; each looks at its next return to the engine whether code was hit.
+"""
+
+from __future__ import annotations
+
+from popek.engine import tlb
+from popek.engine.template.layout import BUCKETS, CHANGES, E_JUMPS, HALFWORDS, UNSETTLED, Cache
+from popek.engine.template.pages import (
+    POLL_ENGINE,
+    cache_of,
+    clear_fetch,
+    code_page,
+    fetch_regime,
+    forget_all,
+    forget_fetches,
+    forget_page,
+)
+from popek.engine.tlb import PAGE, PAGE_MASK
+from popek.isa.hart import Hart
+from popek.isa.ports import FLUSH_BY_ADDRESS
+from popek.lang import (
+    addr_of,
+    at_u8,
+    atomic_and,
+    atomic_cas,
+    atomic_load,
+    atomic_or,
+    atomic_store,
+    cast,
+    fence,
+    fn,
+    port,
+    spin_hint,
+    u64,
+)
+
+POLL_OTHERS = POLL_ENGINE - 1  # all other reasons to leave generated code
+
+
+@fn
+def hit(h: Hart, c: Cache, host: u64, first: u64, last: u64) -> None:
+    """Bytes first..last of a RAM page changed: throw away pages that hold code translated from them."""
+    low: u64 = 0
+    if first >= 2:
+        low = (first - 2) >> 1  # an instruction of four bytes may begin before
+    number = c.buckets[(host >> 12) & (BUCKETS - 1)]
+    while number != 0:
+        page = code_page(c, number - 1)
+        if page.host == host and page.marked:
+            i = low
+            while i <= last >> 1 and i < HALFWORDS:
+                if page.entry[i] != 0:
+                    forget_page(h, c, page)
+                    break
+                i += 1
+        number = page.chain
+
+
+@fn
+def code_modified(h: Hart, paddr: u64) -> None:
+    """A store of this hart went to a marked page (at most 8 bytes from paddr, within the page)."""
+    c = cache_of(h)
+    offset = paddr - h.board.ram_base
+    owners = u64(at_u8(h.board.code_map + (offset >> 12)).value)
+    if owners & c.hart_bit != 0:
+        hit(h, c, (h.board.ram + offset) & PAGE_MASK, offset & (PAGE - 1), (offset & (PAGE - 1)) + 7)
+    if owners & ~c.hart_bit != 0:
+        tell(c, offset, 8, owners & ~c.hart_bit)
+
+
+@fn
+def tell(c: Cache, offset: u64, size: u64, owners: u64) -> None:
+    """Tell the harts in `owners` that bytes of RAM (offset, within one page) changed."""
+    for i in range(c.harts):
+        other = cast(Cache, c.library.caches[i])
+        if owners & other.hart_bit != 0:
+            lock(other)
+            if other.change_count < CHANGES:
+                other.change_at[other.change_count] = offset
+                other.change_size[other.change_count] = size
+            other.change_count += 1
+            atomic_store(other.lock, 0)
+            atomic_or(cast(Hart, other.hart).poll, POLL_ENGINE)
+
+
+@fn
+def lock(c: Cache) -> None:
+    """Own the list of changes."""
+    while not atomic_cas(c.lock, 0, 1):
+        spin_hint()
+
+
+@fn(export=True)
+def device_wrote(h: Hart, paddr: u64, size: u64) -> None:
+    """A device wrote guest RAM: `h` is any hart of the machine; callable from any thread."""
+    c = cache_of(h)
+    offset = paddr - h.board.ram_base
+    end = offset + size
+    fence()
+    while offset < end:
+        stop = (offset & PAGE_MASK) + PAGE
+        if stop > end:
+            stop = end
+        owners = u64(at_u8(h.board.code_map + (offset >> 12)).value)
+        if owners != 0:
+            tell(c, offset, stop - offset, owners)
+        offset = stop
+
+
+@fn
+def look_after(h: Hart, c: Cache) -> None:
+    """Do what others asked of this hart: drop write entries, throw away code they wrote over."""
+    atomic_and(h.poll, POLL_OTHERS)
+    asked = atomic_load(c.protect_asked)
+    if asked != c.protect_done:
+        tlb.protect(h)
+        atomic_store(c.protect_done, asked)
+    if atomic_load(c.change_count) == 0:
+        return
+    lock(c)
+    if c.change_count > CHANGES:
+        forget_all(h, c)
+    else:
+        for i in range(c.change_count):
+            offset = c.change_at[i]
+            first = offset & (PAGE - 1)
+            hit(h, c, (h.board.ram + offset) & PAGE_MASK, first, first + c.change_size[i] - 1)
+    c.change_count = 0
+    atomic_store(c.lock, 0)
+
+
+@port
+def asleep(h: Hart) -> bool:
+    """Does the hart run no guest code, and will it return to the engine before it does?"""
+    ...
+
+
+@fn
+def fence_i(h: Hart) -> None:
+    """What was translated while another hart could still write unnoticed is not trusted beyond a fence.i.
+
+    A hart that sleeps has been asked, and looks after it before it writes anything.
+    """
+    c = cache_of(h)
+    look_after(h, c)
+    if c.unsettled_count == 0:
+        return
+    settled = True
+    for i in range(c.harts):
+        other = cast(Cache, c.library.caches[i])
+        if other.hart_bit != c.hart_bit and atomic_load(other.protect_asked) != atomic_load(other.protect_done):
+            if not asleep(cast(Hart, other.hart)):
+                settled = False
+    if not settled:
+        if c.unsettled_count > UNSETTLED:
+            forget_all(h, c)
+            return
+        for i in range(c.unsettled_count):
+            page = code_page(c, u64(c.unsettled[i]))
+            if page.marked:
+                forget_page(h, c, page)
+    c.unsettled_count = 0
+
+
+@fn
+def regime_changed(h: Hart) -> None:
+    """Port tlb_regime_changed."""
+    c = cache_of(h)
+    if tlb.regime_changed(h):
+        clear_fetch(c)
+    h.engine[E_JUMPS] = addr_of(c.jumps[fetch_regime(h)])
+
+
+@fn
+def pmp_changed(h: Hart) -> None:
+    """Port pmp_changed."""
+    tlb.flush(h)
+    clear_fetch(cache_of(h))
+
+
+@fn
+def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
+    """Port tlb_flush. Address spaces share the tables, so flushing by ASID is flushing."""
+    c = cache_of(h)
+    if flags & FLUSH_BY_ADDRESS != 0:
+        if tlb.flush_page(h, vaddr):
+            clear_fetch(c)
+        else:
+            forget_fetches(c, vaddr)
+    else:
+        tlb.flush(h)
+        clear_fetch(c)
