@@ -15,6 +15,9 @@ from tests.vmm.guests import HSM, machine, run
 ENGINES = ("template", "step", "reference")
 SPIN = "loop:\nj loop\n"
 SLEEP = "loop:\nwfi\nj loop\n"
+TRAP_LOOP = "jalr x0, 0(x0)\n"  # to where nothing is, and so does the trap vector
+DEVICE_LOOP = "li s0, 0x10001000\nloop:\nlw t0, 0(s0)\nj loop\n"  # a device model in Python, or a fault
+FLOOD_LOOP = "li s0, 0x10000000\nloop:\nsb s0, 0(s0)\nj loop\n"
 # sends every byte back until 4 comes
 ECHO = """
     li s0, 0x10000000
@@ -51,7 +54,11 @@ def flooded(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("program", [SPIN, SLEEP], ids=["spinning", "asleep"])
+@pytest.mark.parametrize(
+    "program",
+    [SPIN, SLEEP, TRAP_LOOP, DEVICE_LOOP, FLOOD_LOOP],
+    ids=["spinning", "asleep", "trapping", "at a device", "printing"],
+)
 @pytest.mark.parametrize("harts", [1, 3])
 def test_stop_within_a_second(tmp_path, engine, program, harts):
     with machine(tmp_path, program, engine=engine, harts=harts) as made:
