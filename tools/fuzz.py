@@ -1,4 +1,4 @@
-"""Random instruction streams on the reference and the template engine, for a while: python tools/fuzz.py --seconds 600 --seed 1
+"""Random instruction streams on the reference and the template engine: python tools/fuzz.py --seconds 600 --seed 1
 
 Streams run in a child process, so that a crash or a hang names its seed, too. A stream that differs is made small and
 written as a file that tests/engine/kept can take over, and which --replay runs.
@@ -21,19 +21,40 @@ STUCK = 60.0  # seconds without a word from the child
 
 def child(seed: int, seconds: float) -> None:
     """Run seeds from `seed` on; report each before it begins, and what differs."""
+    from popek.engine.template import setup
     from tests.engine.pair import Pair
     from tests.engine.streams import stream
 
-    pair = Pair()
+    pairs = [Pair()]
+    setup.ARENA, setup.PAGES, setup.LINKS, setup.CELLS = 256 << 10, 6, 1 << 10, 1 << 10  # everything runs out, often
+    pairs.append(Pair())
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         program = stream(seed)
+        pair = pairs[seed % 4 == 3]
         print("seed", seed, flush=True)
         found = pair.check(program)
-        print("ran", pair.steps, "ended" if pair.desk.finished else "cut", flush=True)
+        print("ran", pair.oracle.steps, "ended" if pair.oracle.desk.finished else "cut", flush=True)
         if found:
             print("differs", seed, found[0].replace("\n", " "), flush=True)
         seed += 1
+
+
+def crowd(seed: int, seconds: float, harts: int) -> int:
+    """The same with several harts at once that must not notice each other."""
+    from tests.engine.crowd import Crowd
+    from tests.engine.streams import stream
+
+    made = Crowd(harts)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = made.check([stream(seed + i) for i in range(8 * harts)])
+        if found:
+            print(*found, sep="\n")
+            return 1
+        seed += 8 * harts
+    print(f"{made.steps} instructions, three times on each of {harts} harts, no difference")
+    return 0
 
 
 def watch(seed: int, seconds: float) -> tuple[int, int, list[tuple[int, str]]]:
@@ -83,7 +104,8 @@ def watch(seed: int, seconds: float) -> tuple[int, int, list[tuple[int, str]]]:
 
 def reduce(seed: int, folder: Path) -> Path:
     """Make the stream of a seed small and write it down."""
-    from tests.engine.pair import Pair, describe, disassembled, smaller
+    from tests.engine.pair import Pair
+    from tests.engine.reduce import describe, disassembled, smaller
     from tests.engine.streams import stream
 
     pair = Pair()
@@ -100,7 +122,8 @@ def reduce(seed: int, folder: Path) -> Path:
 
 def replay(path: Path) -> bool:
     """Run a written program. True: the engines agree."""
-    from tests.engine.pair import Pair, describe
+    from tests.engine.pair import Pair
+    from tests.engine.reduce import describe
     from tests.engine.scaffold import Program
 
     program = Program.from_json(path.read_text())
@@ -117,10 +140,13 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("."), help="folder for streams that differ")
     parser.add_argument("--replay", type=Path, help="run one such file instead")
     parser.add_argument("--reduce", action="store_true", help="only make the stream of --seed small")
+    parser.add_argument("--harts", type=int, default=0, help="so many harts at once, each with a program of its own")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.replay:
         return 0 if replay(options.replay) else 1
+    if options.harts:
+        return crowd(options.seed, options.seconds, options.harts)
     if options.child:
         child(options.seed, options.seconds)
         return 0
@@ -129,7 +155,10 @@ def main() -> int:
         return 0
     began = time.monotonic()
     streams, instructions, failures = watch(options.seed, options.seconds)
-    print(f"{streams} streams, {instructions} instructions, {len(failures)} failures in {time.monotonic() - began:.0f} s, seeds from {options.seed}")
+    print(
+        f"{streams} streams, {instructions} instructions, {len(failures)} failures "
+        f"in {time.monotonic() - began:.0f} s, seeds from {options.seed}"
+    )
     for seed, problem in failures[:3]:
         if problem.startswith(("hang", "crash")):
             print(f"not made small ({problem}): --child --seed {seed}")

@@ -1,4 +1,4 @@
-"""The world around the harts of an engine test, in the typed subset: the same text serves the reference and native code.
+"""The world around the harts of an engine test, in the typed subset: one text for the reference and native code.
 
 Lives here: a few devices whose every access leaves a trace, a clock that is the instruction count, a finisher, and what
 happens at poll points. Not here: machines (native, tests.isa.machine).

@@ -1,4 +1,4 @@
-"""Harts on the template engine with a little RAM, for tests: the native counterpart of tests.isa.machine. No assertions here."""
+"""Harts on the template engine with a little RAM, for tests: what tests.isa.machine is for the reference."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.engine.desk import POLL_STOP, POLL_WATCH, Desk
 RAM = 0x8000_0000
 MASK = (1 << 64) - 1
 BITS = POLL_STOP | POLL_WATCH
+WROTE = "popek.engine.template.coherence.device_wrote"
 RUN = "popek.engine.template.run.run_hart"
 
 
@@ -42,9 +43,13 @@ def library() -> objects.Library:
 
         functions, bound, substitute = setup.build_parts()
         bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, coherence.asleep: desk.asleep}
-        return objects.build(emit([*functions, prepare], ports=bound, substitute=substitute, exports=[*functions, prepare]))
+        return objects.build(
+            emit([*functions, prepare], ports=bound, substitute=substitute, exports=[*functions, prepare])
+        )
 
-    key = objects.fingerprint("tests.engine.native", here / "desk.py", here / "native.py", source / "engine", source / "isa")
+    key = objects.fingerprint(
+        "tests.engine.native", here / "desk.py", here / "native.py", source / "engine", source / "isa"
+    )
     return objects.cached(key, make).link()
 
 
@@ -58,29 +63,39 @@ def templates() -> bytes:
 
         return library.build()
 
-    return cache.kept(cache.fingerprint("tests.templates", here, here.parent / "tlb.py", here.parent.parent / "isa"), make)
+    return cache.kept(
+        cache.fingerprint("tests.templates", here, here.parent / "tlb.py", here.parent.parent / "isa"), make
+    )
 
 
 class NativeMachine:
-    """`harts` harts on the template engine, RAM of `size` bytes at RAM."""
+    """`harts` harts on the template engine, RAM of `size` bytes at RAM: one for all, or a private one for each.
 
-    def __init__(self, harts: int = 1, size: int = 1 << 20) -> None:
+    Private ones share the map of code pages: what one hart translates and writes is noise to the others, that they must
+    bear without a difference.
+    """
+
+    def __init__(self, harts: int = 1, size: int = 1 << 20, private: bool = False) -> None:
         self.library = library()
-        self.ram, self.code_map = setup.Memory(size), setup.Memory(max(size >> 12, 4096))
-        self.memory = self.ram.map
-        self.board = Board.ctype()()
-        self.board.ram, self.board.ram_base, self.board.ram_size = self.ram.address, RAM, size
-        self.board.code_map = self.code_map.address
+        self.code_map = setup.Memory(max(size >> 12, 4096))
+        self.rams = [setup.Memory(size) for _ in range(harts if private else 1)]
+        self.memory = self.rams[0].map
+        self.boards = []
+        for ram in self.rams:
+            board = Board.ctype()()
+            board.ram, board.ram_base, board.ram_size, board.code_map = ram.address, RAM, size, self.code_map.address
+            self.boards.append(board)
         self.engine = setup.TemplateEngine(self.library, templates())
         self._prepare = self.library.call(prepare, None, ctypes.c_uint64)
         self._run = self.library.call(RUN, None, ctypes.c_uint64)
         self._forget = self.library.call("popek.engine.template.pages.reset_hart", None, ctypes.c_uint64)
-        self._device_wrote = self.library.call("popek.engine.template.coherence.device_wrote", None, *[ctypes.c_uint64] * 3)
+        self._device_wrote = self.library.call(WROTE, None, *[ctypes.c_uint64] * 3)
         self.harts: list[Any] = []
         self.desks: list[Any] = []
         for number in range(harts):
             h, d = Hart.ctype()(), Desk.ctype()()
-            h.board, h.vm, h.hartid, h.pc = ctypes.addressof(self.board), ctypes.addressof(d), number, RAM
+            h.board = ctypes.addressof(self.boards[number % len(self.boards)])
+            h.vm, h.hartid, h.pc = ctypes.addressof(d), number, RAM
             self._prepare(ctypes.addressof(h))
             self.harts.append(h)
             self.desks.append(d)
@@ -90,12 +105,12 @@ class NativeMachine:
 
     def write(self, address: int, data: bytes) -> None:
         """Put bytes into guest memory as a device does, so that engines know."""
-        self.memory[address - RAM:address - RAM + len(data)] = data
+        self.memory[address - RAM : address - RAM + len(data)] = data
         self._device_wrote(ctypes.addressof(self.hart), address, len(data))
 
     def word(self, address: int, size: int = 8) -> int:
         """Read a little-endian number from guest memory."""
-        return int.from_bytes(self.memory[address - RAM:address - RAM + size], "little")
+        return int.from_bytes(self.memory[address - RAM : address - RAM + size], "little")
 
     def put(self, address: int, value: int, size: int = 8) -> None:
         """Write a little-endian number into guest memory."""
@@ -125,12 +140,7 @@ class NativeMachine:
         h, d = self.harts[number], self.desks[number]
         d.polls, d.limit, d.finished = 0, polls, 0
         h.poll = h.poll & ~BITS | (POLL_WATCH if polls else 0)
-        watchdog = threading.Timer(seconds, self.stop, (number,))
-        watchdog.daemon = True
-        watchdog.start()
-        self._run(ctypes.addressof(h))
-        watchdog.cancel()
-        h.poll &= ~BITS
+        self.go(number, seconds)
         return bool(d.finished or (polls and d.polls >= polls))
 
     def stop(self, number: int = 0) -> None:
@@ -151,34 +161,33 @@ class NativeMachine:
             thread.join(seconds + 5)
         return all(done)
 
-    @property
-    def address(self) -> int:
-        """Host address of the first hart."""
-        return ctypes.addressof(self.hart)
-
-    def go(self, seconds: float = 5.0) -> bool:
-        """Run the first hart until something stops it. False: it had to be stopped from outside."""
+    def go(self, number: int = 0, seconds: float = 10.0) -> bool:
+        """Run a hart until something stops it. False: it had to be stopped from outside."""
         late: list[bool] = []
 
         def stop() -> None:
             late.append(True)
-            self.stop()
+            self.stop(number)
 
         watchdog = threading.Timer(seconds, stop)
         watchdog.daemon = True
         watchdog.start()
-        self._run(self.address)
+        self._run(ctypes.addressof(self.harts[number]))
         watchdog.cancel()
-        self.hart.poll &= ~BITS
+        self.harts[number].poll &= ~BITS
         return not late
+
+    def prepare(self, number: int = 0) -> None:
+        """Reset a hart's architectural state."""
+        self._prepare(ctypes.addressof(self.harts[number]))
 
     def forget(self, number: int = 0) -> None:
         """Throw everything translated away, as a reset of the hart does."""
         self._forget(ctypes.addressof(self.harts[number]))
 
-    def age(self, flushes_left: int) -> None:
+    def age(self, flushes_left: int, number: int = 0) -> None:
         """Let the TLB's generations run out after about so many flushes (engine.tlb)."""
-        tables = tlb.Tlbs.ctype().from_address(self.hart.engine[tlb.E_TLBS])
+        tables = tlb.Tlbs.ctype().from_address(self.harts[number].engine[tlb.E_TLBS])
         tables.generation = max(tables.generation, tlb.LAST_GENERATION - tlb.GENERATION_STEP * flushes_left)
 
     def statistics(self, number: int = 0) -> dict[str, int]:

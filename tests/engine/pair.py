@@ -1,17 +1,13 @@
 """One program on two engines: the reference, which is the oracle, and the template engine.
 
-Lives here: setting both to the same state, running to the same poll point, comparing everything a program could see,
-and making a differing program small.
+Lives here: setting both to the same state, running to the same poll point, comparing everything a program could see.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from popek.isa import table
 from popek.isa.hart import Hart, reset
 from tests.engine import desk, scaffold
 from tests.engine.desk import Desk
@@ -27,51 +23,104 @@ DESK_FIELDS = ("finished", "polls", "reads", "trace")
 STEPS = 40_000  # a program that runs longer is cut there
 
 
-class Pair:
-    """A reference machine and a native one."""
+class State:
+    """A hart's state, its desk and its RAM, as a program left them."""
+
+    def __init__(self, hart: Any, desk: Any, memory: Any) -> None:
+        self.scalars = {name: int(getattr(hart, name)) for name in SCALARS}
+        self.arrays = {name: list(getattr(hart, name)) for name in ARRAYS}
+        self.desk = {name: int(getattr(desk, name)) for name in DESK_FIELDS}
+        self.poll = int(hart.poll) & 1
+        self.memory = memory[:]
+
+    def differences(self, other: State, polls: bool = True) -> list[str]:
+        """What differs; `self` is the reference's."""
+        found = []
+        for name, a in [*self.scalars.items(), *self.desk.items()]:
+            b = {**other.scalars, **other.desk}[name]
+            if a != b and (polls or name != "polls"):
+                found.append(f"{name}: reference {a:#x}, template {b:#x}")
+        for name, array in self.arrays.items():
+            for i, (a, b) in enumerate(zip(array, other.arrays[name], strict=True)):
+                if a != b:
+                    found.append(f"{name}[{i}]: reference {a:#x}, template {b:#x}")
+        if self.poll != other.poll:
+            found.append(f"poll: reference {self.poll}, template {other.poll}")
+        if self.memory != other.memory:
+            for page in range(0, len(self.memory), 4096):
+                if self.memory[page : page + 4096] != other.memory[page : page + 4096]:
+                    at = next(i for i in range(page, page + 4096) if self.memory[i] != other.memory[i]) & ~7
+                    mine, its = self.memory[at : at + 8][::-1].hex(), other.memory[at : at + 8][::-1].hex()
+                    found.append(f"RAM {RAM + at:#x}: reference {mine}, template {its}")
+        return found
+
+
+def set_up(hart: Any, desk: Any, program: Program) -> None:
+    """A hart that was reset, as the program wants it."""
+    for name in SCALARS:
+        if name not in ("mstatus", "mode", "stimecmp"):
+            setattr(hart, name, 0)
+    for name in ARRAYS:
+        array = getattr(hart, name)
+        for i in range(len(array)):
+            array[i] = 0
+    hart.poll = 0
+    for name, value in program.state.items():
+        array = name.rstrip("0123456789")
+        if array in ARRAYS and array != name:
+            getattr(hart, array)[int(name[len(array) :])] = value
+        else:
+            setattr(hart, name, value)
+    for name in ("limit", *DESK_FIELDS):
+        setattr(desk, name, 0)
+
+
+def undefined(program: Program, before: bytes, after: bytes) -> bool:
+    """Did the program change page tables without a fence: then nothing is promised."""
+    low, high = scaffold.TABLES - RAM, scaffold.TABLES_END - RAM
+    before, after = before[low:high], after[low:high]
+    if before == after:
+        return False
+    edited = {address - scaffold.TABLES for address in program.edited}
+    for at in range(0, high - low, 8):
+        if before[at : at + 8] != after[at : at + 8] and at not in edited:
+            changed = int.from_bytes(before[at : at + 8], "little") ^ int.from_bytes(after[at : at + 8], "little")
+            if changed & ~0xC0:
+                return True
+    return False
+
+
+def load_native(native: NativeMachine, number: int, program: Program, image: bytes) -> None:
+    """A hart of the template engine at the program's start."""
+    native.rams[number].map[:] = image
+    native.prepare(number)
+    set_up(native.harts[number], native.desks[number], program)
+    native.forget(number)
+    native.age(program.data % 64, number)
+
+
+class Oracle:
+    """The reference machine."""
 
     def __init__(self) -> None:
-        self.reference = Machine(1, scaffold.SIZE, desk.PORTS)
+        self.machine = Machine(1, scaffold.SIZE, desk.PORTS)
+        self.hart, self.engine, self.memory = self.machine.hart, self.machine.engine, self.machine.memory
         self.desk = Desk()
-        self.reference.hart.vm = self.desk
-        self.native = NativeMachine(1, scaffold.SIZE)
+        self.hart.vm = self.desk
         self.trace: list[tuple[int, int]] | None = None
-        self.image = b""
         self.steps = 0
         self.stop_showed = 0  # an interrupt was taken earlier because of a stop
 
-    def load(self, program: Program) -> None:
-        """Both at the program's start."""
-        self.image = program.image()
-        h, n = self.reference.hart, self.native.hart
-        self.reference.memory[:] = self.image
-        self.native.memory[:] = self.image
-        for hart in (h, n):
-            for name in SCALARS:
-                setattr(hart, name, 0)
-            for name in ARRAYS:
-                array = getattr(hart, name)
-                for i in range(len(array)):
-                    array[i] = 0
-            hart.poll = 0
-        reset(h)
-        self.native._prepare(self.native.address)
-        n.pmpcfg[0] = n.pmpaddr[0] = n.pmp_used = 0
-        for hart in (h, n):
-            for name, value in program.state.items():
-                array = name.rstrip("0123456789")
-                if array in ARRAYS and array != name:
-                    getattr(hart, array)[int(name[len(array):])] = value
-                else:
-                    setattr(hart, name, value)
-        for d in (self.desk, self.native.desk):
-            d.finished = d.polls = d.limit = d.reads = d.trace = 0
-        self.native.forget()
-        self.native.age(program.data % 64)
+    def load(self, program: Program, image: bytes) -> None:
+        """At the program's start."""
+        self.memory[:] = image
+        reset(self.hart)
+        set_up(self.hart, self.desk, program)
+        self.steps = self.stop_showed = 0
 
-    def advance_reference(self, polls: int) -> bool:
-        """Run the reference to its poll point number `polls`, or the finisher. False: too long."""
-        h, d, engine = self.reference.hart, self.desk, self.reference.engine
+    def advance(self, polls: int) -> bool:
+        """Run to poll point number `polls`, or the finisher. False: too long."""
+        h, d, engine = self.hart, self.desk, self.engine
         d.limit = polls
         self.stop_showed |= h.poll & 1
         self._poll()  # to start is a poll point
@@ -88,10 +137,29 @@ class Pair:
         return self.steps <= STEPS
 
     def _poll(self) -> None:
-        h, d = self.reference.hart, self.desk
-        d.polls += 1
-        if h.poll & 1:
-            self.reference.engine._poll_interrupts(h)
+        self.desk.polls += 1
+        if self.hart.poll & 1:
+            self.engine._poll_interrupts(self.hart)
+
+    @property
+    def state(self) -> State:
+        """Now."""
+        return State(self.hart, self.desk, self.memory)
+
+
+class Pair:
+    """The reference and a native machine."""
+
+    def __init__(self) -> None:
+        self.oracle = Oracle()
+        self.native = NativeMachine(1, scaffold.SIZE)
+        self.image = b""
+
+    def load(self, program: Program) -> None:
+        """Both at the program's start."""
+        self.image = program.image()
+        self.oracle.load(program, self.image)
+        load_native(self.native, 0, program, self.image)
 
     def watch(self, polls: int) -> bool:
         """Run the template engine to the poll point number `polls`. False: it had to be stopped."""
@@ -100,90 +168,42 @@ class Pair:
         d.limit = polls
         return self.native.go()
 
-    def differences(self) -> list[str]:
+    def differences(self, polls: bool = True) -> list[str]:
         """What differs now."""
-        h, n = self.reference.hart, self.native.hart
-        found = []
-        for name in SCALARS:
-            a, b = int(getattr(h, name)), int(getattr(n, name))
-            if a != b:
-                found.append(f"{name}: reference {a:#x}, template {b:#x}")
-        for name in ARRAYS:
-            for i, (a, b) in enumerate(zip(getattr(h, name), getattr(n, name), strict=True)):
-                if a != b:
-                    found.append(f"{name}[{i}]: reference {a:#x}, template {b:#x}")
-        for name in DESK_FIELDS:
-            a, b = getattr(self.desk, name), getattr(self.native.desk, name)
-            if a != b:
-                found.append(f"desk.{name}: reference {a:#x}, template {b:#x}")
-        if (h.poll ^ n.poll) & 1:
-            found.append(f"poll: reference {h.poll:#x}, template {n.poll:#x}")
-        mine, other = self.reference.memory[:], self.native.memory[:]
-        if mine != other:
-            for page in range(0, len(mine), 4096):
-                if mine[page:page + 4096] != other[page:page + 4096]:
-                    at = next(i for i in range(page, page + 4096) if mine[i] != other[i]) & ~7
-                    found.append(f"RAM {RAM + at:#x}: reference {mine[at:at + 8][::-1].hex()}, template {other[at:at + 8][::-1].hex()}")
-        return found
+        return self.oracle.state.differences(State(self.native.hart, self.native.desk, self.native.memory), polls)
 
     def undefined(self, program: Program) -> bool:
-        """Did the program change page tables without a fence: then nothing is promised."""
-        low, high = scaffold.TABLES - RAM, scaffold.TABLES_END - RAM
-        before, after = self.image[low:high], self.reference.memory[low:high]
-        if before == after:
-            return False
-        edited = {address - scaffold.TABLES for address in program.edited}
-        for at in range(0, high - low, 8):
-            if before[at:at + 8] != after[at:at + 8] and at not in edited:
-                changed = int.from_bytes(before[at:at + 8], "little") ^ int.from_bytes(after[at:at + 8], "little")
-                if changed & ~0xC0:
-                    return True
-        return False
+        """Does the program do what the ISA leaves open?"""
+        return undefined(program, self.image, self.oracle.memory[:])
 
     def check(self, program: Program, stops: int = 3, polls: int = 700) -> list[str]:
-        """Run on both; what differs. First poll point by poll point with stops, then at full speed if the program ends."""
+        """Run on both; what differs. First with stops at poll points, then at full speed if the program ends."""
         self.load(program)
-        self.steps = self.stop_showed = 0
         r = random.Random(program.data)
-        limits = sorted({polls, *(r.randrange(1, polls) for _ in range(stops))})
         ended = False
-        for limit in limits:
-            in_time = self.advance_reference(limit)
-            if not in_time:
+        for limit in sorted({polls, *(r.randrange(1, polls) for _ in range(stops))}):
+            if not self.oracle.advance(limit):
                 return []  # runs on without a poll point; only the stops so far count
             if not self.watch(limit):
                 return ["template engine did not stop", *self.differences()]
             if found := self.differences():
-                return [] if self.undefined(program) else [f"at poll point {self.desk.polls} of {limit}", *found]
-            ended = self.desk.finished != 0
+                return [] if self.undefined(program) else [f"at poll point {self.oracle.desk.polls} of {limit}", *found]
+            ended = self.oracle.desk.finished != 0
             if ended:
                 break
-        if self.undefined(program) or not ended or self.stop_showed:
+        if self.undefined(program) or not ended or self.oracle.stop_showed:
             return []
         return self.at_full_speed(program)
 
     def at_full_speed(self, program: Program) -> list[str]:
         """Without the watch, so that jumps stay linked; compared at the end with the reference's end."""
-        h = self.reference.hart
-        kept = [getattr(h, name) if name in SCALARS else list(getattr(h, name)) for name in FIELDS]
-        memory, finished, reads, trace, poll = self.reference.memory[:], self.desk.finished, self.desk.reads, self.desk.trace, h.poll
-        self.load(program)
-        self.native.hart.poll = 0
-        stopped = self.native.go()
-        for name, value in zip(FIELDS, kept, strict=True):
-            if name in SCALARS:
-                setattr(h, name, value)
-            else:
-                getattr(h, name)[:] = value
-        self.reference.memory[:] = memory
-        self.desk.finished, self.desk.reads, self.desk.trace, self.desk.polls = finished, reads, trace, self.native.desk.polls
-        h.poll = poll
-        if not stopped:
-            return ["template engine did not stop (full speed)", *self.differences()]
-        return [f"full speed: {line}" for line in self.differences()]
+        load_native(self.native, 0, program, self.image)
+        if not self.native.go():
+            return ["template engine did not stop (full speed)", *self.differences(False)]
+        return [f"full speed: {line}" for line in self.differences(False)]
 
     def narrow(self, program: Program, polls: int = 700) -> tuple[list[str], list[str]]:
-        """The first poll point after which the engines differ: what differs there, and what ran since the one before."""
+        """The first poll point at which the engines differ: what differs, and what ran up to there."""
         low, high = 0, polls
         while high - low > 1:
             middle = (low + high) // 2
@@ -191,9 +211,9 @@ class Pair:
                 high = middle
             else:
                 low = middle
-        self.trace = []
+        self.oracle.trace = []
         found = self._differ_at(program, high)
-        self.trace, ran = None, self.trace
+        self.oracle.trace, ran = None, self.oracle.trace
         self.load(program)
         lines = []
         for pc, mode in ran:
@@ -203,61 +223,8 @@ class Pair:
 
     def _differ_at(self, program: Program, polls: int) -> list[str]:
         self.load(program)
-        self.steps = 0
-        if not self.advance_reference(polls):
+        if not self.oracle.advance(polls):
             return []
         if not self.watch(polls):
             return ["did not stop"]
         return self.differences()
-
-
-def smaller(program: Program, fails: Callable[[Program], bool]) -> Program:
-    """Delete instructions (put no-operations) and state as long as it fails still."""
-
-    def without(words: list[tuple[int, int, int]], low: int, high: int) -> list[tuple[int, int, int]]:
-        return [(a, (0x13 if n == 4 else 1) if low <= i < high else w, n) for i, (a, w, n) in enumerate(words)]
-
-    best = program
-    for size in (256, 64, 16, 4, 1):
-        i = 0
-        while i < len(best.words):
-            if any(w not in (0x13, 1) for _, w, _ in best.words[i:i + size]):
-                trial = replace(best, words=without(best.words, i, i + size))
-                if fails(trial):
-                    best = trial
-            i += size
-    for i in range(len(best.landings)):
-        if i < len(best.landings) and fails(trial := replace(best, landings=best.landings[:i] + best.landings[i + 1:])):
-            best = trial
-    for name in list(best.state):
-        if name != "pc" and fails(trial := replace(best, state={k: v for k, v in best.state.items() if k != name})):
-            best = trial
-    for name, value in (("entries", []), ("edited", []), ("pool", []), ("junk", -1), ("vectored", False), ("patience", 0), ("data", 0)):
-        if fails(trial := replace(best, **{name: value})):
-            best = trial
-    for size in (256, 64, 16, 4, 1):  # no-operations around which nothing is left
-        i = 0
-        while i < len(best.words):
-            piece = best.words[i:i + size]
-            trial = replace(best, words=best.words[:i] + best.words[i + size:])
-            if all(w in (0x13, 1) for _, w, _ in piece) and fails(trial):
-                best = trial
-            else:
-                i += size
-    return best
-
-
-def describe(program: Program, found: list[str]) -> str:
-    """For the person who reads the failure."""
-    return "\n".join([program.note, *found[:20], program.listing()])
-
-
-def disassembled(program: Program, lines: list[str]) -> list[str]:
-    """Traces with texts, from the program's own words."""
-    at = {a & 0xF_FFFF: w for a, w, _ in program.words}
-    made: list[Any] = []
-    for line in lines:
-        pc = int(line.split()[0], 16)
-        word = at.get(pc & 0xF_FFFF)
-        made.append(f"{line}  {table.disassemble(word, pc) if word is not None else ''}")
-    return made

@@ -1,7 +1,8 @@
 """What surrounds a random stream: the address map, page tables, trap handlers, and a program as data.
 
 A program is a row of *landings*. The machine-mode handler answers a trap by going on at the next landing, in that
-landing's mode (or, a number of times, behind the instruction that was at fault), so that a stream survives whatever its instructions do. The last landing is the finisher.
+landing's mode (or, a number of times, behind the instruction that was at fault), so that a stream survives whatever
+its instructions do. The last landing is the finisher.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ CODE, CODE_PAGES = RAM + 0x2000, 8
 DATA, DATA_PAGES = RAM + 0x1_0000, 16
 TABLES = RAM + 0x4_0000
 ROOT_A, ROOT_B, ROOT_48, ROOT_57 = (TABLES + 0x1000 * n for n in range(4))
-S_MIDDLE, S_LEAVES, U_MIDDLE_A, U_LEAVES_A, U_MIDDLE_B, U_LEAVES_B, BIG_MIDDLE, S_MIDDLE_B, S_LEAVES_B = (TABLES + 0x1000 * n for n in range(4, 13))
+S_MIDDLE, S_LEAVES, U_MIDDLE_A, U_LEAVES_A, U_MIDDLE_B, U_LEAVES_B, BIG_MIDDLE, S_MIDDLE_B, S_LEAVES_B = (
+    TABLES + 0x1000 * n for n in range(4, 13)
+)
 TABLES_END = TABLES + 0x1000 * 13
 
 # Windows: virtual addresses at which all of RAM is seen.
@@ -56,7 +59,9 @@ class Program:
     entries: list[tuple[int, int]] = field(default_factory=list)  # page-table entries that differ: address, value
     edited: list[int] = field(default_factory=list)  # entries that the stream itself writes
     vectored: bool = False
-    patience: int = 0  # faults after which the machine's handler goes on behind the instruction, not at the next landing
+    patience: int = (
+        0  # faults after which the machine's handler goes on behind the instruction, not at the next landing
+    )
     skip: int = 4  # what the supervisor's handler adds to sepc
     data: int = 0  # seed of the data pages
     junk: int = -1  # a code page that holds random bytes at first
@@ -87,14 +92,14 @@ class Program:
         """RAM at the start."""
         ram = bytearray(SIZE)
         handlers(ram, self.vectored, self.skip)
-        ram[TABLES - RAM:TABLES_END - RAM] = tables()
+        ram[TABLES - RAM : TABLES_END - RAM] = tables()
         r = random.Random(self.data)
-        ram[DATA - RAM:DATA - RAM + DATA_PAGES * 4096] = r.randbytes(DATA_PAGES * 4096)
+        ram[DATA - RAM : DATA - RAM + DATA_PAGES * 4096] = r.randbytes(DATA_PAGES * 4096)
         for _ in range(300):
             put(ram, DATA + r.randrange(DATA_PAGES * 512) * 8, r.choice(NUMBERS))
         if self.junk >= 0:
             start = CODE - RAM + self.junk * 4096
-            ram[start:start + 4096] = r.randbytes(4096)
+            ram[start : start + 4096] = r.randbytes(4096)
         put(ram, AREA, LANDINGS - 32)
         put(ram, AREA + 8, self.patience)
         for i, (pc, bits, mie) in enumerate([*self.landings, (FINISH, MPP, 0)]):
@@ -105,23 +110,25 @@ class Program:
         for address, value in self.entries:
             put(ram, address, value)
         for address, bits, length in self.words:
-            ram[address - RAM:address - RAM + length] = bits.to_bytes(length, "little")
+            ram[address - RAM : address - RAM + length] = bits.to_bytes(length, "little")
         return bytes(ram)
 
 
 #: Numbers that tend to matter, of both kinds.
-NUMBERS = [0, 1, 2, 3, 31, 32, 63, 64, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0x1_0000_0000,
-           (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 2, 0xFFFF_FFFF_8000_0000, 0x5555_5555_5555_5555,
-           0x7FF0_0000_0000_0000, 0xFFF0_0000_0000_0000, 0x7FF8_0000_0000_0000, 0x7FF0_0000_0000_0001, 0x3FF0_0000_0000_0000,
-           0xBFF0_0000_0000_0000, 0x4340_0000_0000_0000, 0x0010_0000_0000_0000, 0x000F_FFFF_FFFF_FFFF, 0x7FEF_FFFF_FFFF_FFFF, 0x41DF_FFFF_FFC0_0000,
-           0x43E0_0000_0000_0000, 0x3FE0_0000_0000_0000, 0xFFFF_FFFF_7F80_0000, 0xFFFF_FFFF_FF80_0000, 0xFFFF_FFFF_7FC0_0000,
-           0xFFFF_FFFF_7F80_0001, 0xFFFF_FFFF_3F80_0000, 0xFFFF_FFFF_BF80_0000, 0xFFFF_FFFF_0080_0000, 0xFFFF_FFFF_007F_FFFF,
-           0xFFFF_FFFF_7F7F_FFFF, 0xFFFF_FFFF_4B00_0000, 0xFFFF_FFFF_0000_0000, 0xFFFF_FFFF_4F00_0000, 0x7FFF_FFFF_3F80_0000]  # fmt: skip
+NUMBERS = [0, 1, 2, 3, 31, 32, 63, 64, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000,
+           0xFFFF_FFFF, 0x1_0000_0000, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 2, 0xFFFF_FFFF_8000_0000,
+           0x5555_5555_5555_5555, 0x7FF0_0000_0000_0000, 0xFFF0_0000_0000_0000, 0x7FF8_0000_0000_0000,
+           0x7FF0_0000_0000_0001, 0x3FF0_0000_0000_0000, 0xBFF0_0000_0000_0000, 0x4340_0000_0000_0000,
+           0x0010_0000_0000_0000, 0x000F_FFFF_FFFF_FFFF, 0x7FEF_FFFF_FFFF_FFFF, 0x41DF_FFFF_FFC0_0000,
+           0x43E0_0000_0000_0000, 0x3FE0_0000_0000_0000, 0xFFFF_FFFF_7F80_0000, 0xFFFF_FFFF_FF80_0000,
+           0xFFFF_FFFF_7FC0_0000, 0xFFFF_FFFF_7F80_0001, 0xFFFF_FFFF_3F80_0000, 0xFFFF_FFFF_BF80_0000,
+           0xFFFF_FFFF_0080_0000, 0xFFFF_FFFF_007F_FFFF, 0xFFFF_FFFF_7F7F_FFFF, 0xFFFF_FFFF_4B00_0000,
+           0xFFFF_FFFF_0000_0000, 0xFFFF_FFFF_4F00_0000, 0x7FFF_FFFF_3F80_0000]  # fmt: skip
 
 
 def put(ram: bytearray, address: int, value: int) -> None:
     """A doubleword of RAM."""
-    ram[address - RAM:address - RAM + 8] = value.to_bytes(8, "little")
+    ram[address - RAM : address - RAM + 8] = value.to_bytes(8, "little")
 
 
 @functools.cache
@@ -134,7 +141,10 @@ def tables() -> bytes:
             put(ram, at + 8 * page, pte(RAM + (order.get(page, page) << 12), flags))
 
     code, data = CODE - RAM >> 12, DATA - RAM >> 12
-    turned = {data + n: data + (n + 3) % DATA_PAGES for n in range(DATA_PAGES)} | {code + 6: code + 7, code + 7: code + 6}
+    turned = {data + n: data + (n + 3) % DATA_PAGES for n in range(DATA_PAGES)} | {
+        code + 6: code + 7,
+        code + 7: code + 6,
+    }
     for root, s_middle, u_middle in ((ROOT_A, S_MIDDLE, U_MIDDLE_A), (ROOT_B, S_MIDDLE_B, U_MIDDLE_B)):
         put(ram, root, pte(0, V | R | W | A | D))  # devices, for the supervisor
         put(ram, root + 8, pte(u_middle, V))
@@ -145,7 +155,12 @@ def tables() -> bytes:
     put(ram, ROOT_48 + 8 * 511, pte(ROOT_A, V))
     put(ram, ROOT_57, pte(ROOT_48, V))
     put(ram, ROOT_57 + 8 * 511, pte(ROOT_48, V))
-    for middle, leaf in ((S_MIDDLE, S_LEAVES), (S_MIDDLE_B, S_LEAVES_B), (U_MIDDLE_A, U_LEAVES_A), (U_MIDDLE_B, U_LEAVES_B)):
+    for middle, leaf in (
+        (S_MIDDLE, S_LEAVES),
+        (S_MIDDLE_B, S_LEAVES_B),
+        (U_MIDDLE_A, U_LEAVES_A),
+        (U_MIDDLE_B, U_LEAVES_B),
+    ):
         put(ram, middle, pte(leaf, V))
     put(ram, BIG_MIDDLE, pte(RAM, USER))
     put(ram, BIG_MIDDLE + 8, pte(RAM + 4096, USER))  # misaligned: a fault
@@ -154,7 +169,7 @@ def tables() -> bytes:
     leaves(S_LEAVES_B, KERNEL, {k: v for k, v in turned.items() if k >= data})
     leaves(U_LEAVES_A, USER, {})
     leaves(U_LEAVES_B, USER, turned)
-    return bytes(ram[TABLES - RAM:TABLES_END - RAM])
+    return bytes(ram[TABLES - RAM : TABLES_END - RAM])
 
 
 def handlers(ram: bytearray, vectored: bool, skip: int) -> None:
@@ -165,7 +180,10 @@ def handlers(ram: bytearray, vectored: bool, skip: int) -> None:
         place(ram, SUPERVISOR_HANDLER + 4 * cause, f"jal zero, {SUPERVISOR_HANDLER + 0x100:#x}")
     following = body + 4 * 34
     patience, landing = AREA + 8 - (body + 40), AREA - (following + 16)
-    place(ram, body, f"""lui t5, 0x20
+    place(
+        ram,
+        body,
+        f"""lui t5, 0x20
         csrrc zero, mstatus, t5
         csrr t5, mcause
         blt t5, zero, {following:#x}
@@ -215,9 +233,13 @@ def handlers(ram: bytearray, vectored: bool, skip: int) -> None:
         csrrs zero, mstatus, t6
         ld t6, 24(t5)
         csrw mie, t6
-        mret""")
+        mret""",
+    )
     at = SUPERVISOR_HANDLER + 0x100
-    place(ram, at, f"""csrr t6, sscratch
+    place(
+        ram,
+        at,
+        f"""csrr t6, sscratch
         addi t6, t6, -1
         csrw sscratch, t6
         bge zero, t6, {at + 36:#x}
@@ -232,10 +254,15 @@ def handlers(ram: bytearray, vectored: bool, skip: int) -> None:
         csrw sie, zero
         sret
         csrw sepc, t6
-        sret""")
-    place(ram, FINISH, f"""lui t6, 0x100
+        sret""",
+    )
+    place(
+        ram,
+        FINISH,
+        f"""lui t6, 0x100
         sd t6, 0(t6)
-        jal zero, {FINISH + 8:#x}""")
+        jal zero, {FINISH + 8:#x}""",
+    )
 
 
 @functools.lru_cache(1000)
@@ -247,4 +274,4 @@ def place(ram: bytearray, address: int, text: str) -> None:
     """Assemble 32-bit instructions."""
     for i, line in enumerate(text.splitlines()):
         at = address + 4 * i
-        ram[at - RAM:at - RAM + 4] = _assemble(line.strip(), at).to_bytes(4, "little")
+        ram[at - RAM : at - RAM + 4] = _assemble(line.strip(), at).to_bytes(4, "little")

@@ -12,12 +12,14 @@ import pytest
 
 from popek.isa.table import FORMS, OPS
 from tests.engine import streams
-from tests.engine.pair import Pair, describe
+from tests.engine.crowd import Crowd
+from tests.engine.pair import Pair
+from tests.engine.reduce import describe
 from tests.engine.scaffold import Program
 
 KEPT = sorted((Path(__file__).parent / "kept").glob("*.json"))
 SEEDS = range(400)
-SECONDS = 25  # of a busy machine: what is not done by then is not done
+SECONDS = 18  # of a busy machine: what is not done by then is not done
 AT_LEAST = 60
 
 
@@ -41,6 +43,10 @@ def test_streams(pair: Pair) -> None:
         program = streams.stream(seed)
         found = pair.check(program)
         assert not found, f"seed {seed}: {found[:10]}\nto make it small: python tools/fuzz.py --reduce --seed {seed}"
+
+
+def test_harts_do_not_disturb_each_other() -> None:
+    assert not Crowd(3).check([streams.stream(seed) for seed in range(2000, 2024)])
 
 
 def test_streams_hold_every_instruction() -> None:

@@ -1,0 +1,207 @@
+"""What streams are made of, in straight lines: computing, memory, CSRs, devices, what needs privilege.
+
+Each function writes one thing. Not here: control flow (control), how often what is chosen (streams).
+"""
+
+from __future__ import annotations
+
+from popek.isa import csr
+from tests.engine.writer import (
+    BASE,
+    BY_KIND,
+    BY_NAME,
+    FENCES,
+    FREE_CSRS,
+    P_CODE,
+    P_DEVICES,
+    P_PMP,
+    P_SATP,
+    P_STATUS,
+    P_TABLE,
+    POOL_SIZE,
+    Row,
+    Writer,
+)  # fmt: skip
+
+
+def any_of(w: Writer, rows: list[Row]) -> None:
+    """A random instruction of these."""
+    while True:
+        row = w.r.choice(rows)
+        chosen = w.registers(row)
+        if chosen is not None:
+            w.put(row, **chosen)
+            return
+
+
+def alu(w: Writer, depth: int) -> None:
+    any_of(w, BY_KIND["alu"])
+
+
+def fp(w: Writer, depth: int) -> None:
+    for _ in range(w.r.randrange(1, 5)):
+        any_of(w, BY_KIND["fp"])
+
+
+def memory(w: Writer, depth: int) -> None:
+    r = w.r
+    row = r.choice(BY_KIND["memory"])
+    chosen = w.registers(row)
+    if chosen is None:
+        return
+    if "rs1" in chosen and r.random() < 0.97:
+        chosen["rs1"] = r.choice(BASE)
+    field = row.encoding.field("imm")
+    if field and field.signed and r.random() < 0.6:
+        chosen["imm"] = r.choice((0, 8, -8, 16, 2040, -2048, r.randrange(-64, 64)))
+    w.put(row, **chosen)
+
+
+def atomic(w: Writer, depth: int) -> None:
+    r = w.r
+    base = BASE[0] if r.random() < 0.85 else r.choice((BASE[1], w.source()))
+    if r.random() < 0.25:
+        size = r.choice("wd")
+        w.put(f"lr_{size}", rd=w.target(), rs1=base)
+        for _ in range(r.randrange(3)):
+            alu(w, depth)
+        w.put(f"sc_{size if r.random() < 0.9 else r.choice('wd')}", rd=w.target(), rs1=base, rs2=w.source())
+        return
+    row = r.choice(BY_KIND["amo"])
+    w.put(row, rd=w.target(), rs1=base, **({"rs2": w.source()} if row.encoding.field("rs2") else {}))
+
+
+def csr_access(w: Writer, depth: int) -> None:
+    r = w.r
+    row = r.choice(BY_KIND["csr"])
+    roll, zimm = r.random(), r.randrange(32) << 12
+    if roll < 0.1:
+        number = r.choice(list(csr.NUMBERS.values())) if roll < 0.09 else r.getrandbits(12)
+        row = BY_NAME[r.choice(("csrr", "csrrc_none", "csrrci_none", "csrrsi_none"))]
+    elif roll < 0.35 and w.floating > 0.3:
+        number = r.choice((1, 1, 1, 3, 2))
+        if number == 2:
+            row, zimm = BY_NAME["csrrwi"], r.choice((0, 0, 1, 2, 3, 4, 5)) << 12
+    elif roll < 0.8:
+        number = csr.NUMBERS[r.choice((FREE_CSRS[:3], FREE_CSRS[:12], (), FREE_CSRS)[w.mode])]
+    elif w.mode < 3:
+        number, row = csr.NUMBERS[r.choice(("cycle", "time", "instret", "hpmcounter5", "sstatus"))], BY_NAME["csrr"]
+    else:
+        number, row = (
+            csr.NUMBERS[r.choice(("medeleg", "sstatus", "mstatus"))],
+            BY_NAME[r.choice(("csrrci", "csrrsi"))],
+        )
+    w.put(
+        row,
+        rd=w.target(),
+        rs1=w.source(),
+        imm=number,
+        uimm=number | zimm if row.encoding.field("uimm").top > 12 else number,
+    )  # type: ignore[union-attr]
+
+
+def system(w: Writer, depth: int) -> None:
+    r = w.r
+    if r.random() < 0.12:
+        w.put(r.choice(("ecall", "ebreak", "c.ebreak", "mret", "sret")))
+    else:
+        row = BY_NAME[r.choice(FENCES)]
+        w.put(row, **{n: r.choice((*BASE, w.source())) for n in ("rs1", "rs2") if row.encoding.field(n)})
+
+
+def illegal(w: Writer, depth: int) -> None:
+    w.raw(
+        *w.r.choice(
+            (
+                (0, 2),
+                (0xFFFF_FFFF, 4),
+                (w.r.getrandbits(32) | 3, 4),
+                (0x0000_5003, 4),
+                (w.r.getrandbits(16) & ~1, 2),
+            )
+        )
+    )
+
+
+def device(w: Writer, depth: int) -> None:
+    """Touch a device."""
+    r = w.r
+    through = w.target() or 29
+    slot = r.randrange(P_DEVICES, P_CODE)
+    w.constant(through, slot)
+    if slot == P_CODE - 1:
+        w.put("sw", rs1=through, rs2=w.source(), imm=r.choice((0, 8)))
+        return
+    row = r.choice(BY_KIND["memory"])
+    chosen = w.registers(row)
+    if chosen is not None and "rs1" in chosen and row.encoding.length == 4:
+        chosen["rs1"] = through
+        w.put(row, **{**chosen, "imm": r.choice((0, 8, 16, 4, 3))})
+
+
+def special(w: Writer, depth: int) -> None:
+    """What needs several instructions and privilege."""
+    r = w.r
+    one, two = w.target() or 29, w.target() or 30
+    if one == two:
+        two = 30 if one != 30 else 29
+    roll = r.randrange(6)
+    if roll == 0:  # other page tables
+        w.constant(one, r.randrange(P_SATP, P_TABLE))
+        w.put("csrrw", rd=0 if r.random() < 0.5 else two, rs1=one, imm=0x180, uimm=0x180)
+    elif roll == 1 and w.mode >= 1 and w.edits:  # a page-table entry
+        k = r.randrange(len(w.edits))
+        if k in w.machine_only and w.mode < 3:
+            return
+        w.constant(one, P_TABLE + 3 * k)
+        w.constant(two, P_TABLE + 3 * k + 1)
+        w.put("sd", rs1=one, rs2=two, imm=0)
+        if r.random() < 0.4:
+            w.put("sfence_vma")
+        else:
+            w.constant(one, P_TABLE + 3 * k + 2)
+            w.put("sfence_vma_address", rs1=one)
+    elif roll == 2 and w.mode == 3 and w.protecting:
+        which = r.randrange(4)
+        w.constant(one, r.randrange(P_PMP, P_PMP + 6))
+        w.put("csrw", rs1=one, imm=0x3B0 + which, uimm=0x3B0 + which)
+        w.constant(one, r.randrange(P_PMP + 6, P_STATUS))
+        w.put("csrw", rs1=one, imm=0x3A0, uimm=0x3A0)
+    elif roll == 3 and w.mode == 3:  # borrow another mode's view
+        w.constant(one, r.randrange(P_STATUS, POOL_SIZE))
+        w.put(r.choice(("csrrs", "csrrc")), rd=two, rs1=one, imm=0x300, uimm=0x300)
+    elif roll == 4 and w.mode >= 1:  # return to somewhere ahead
+        rest = w.at
+        w.put("auipc", rd=one, imm=0)
+        index = w.raw(0x13, 4)
+        number = 0x341 if w.mode == 3 else 0x141
+        w.put("csrw", rs1=one, imm=number, uimm=number)
+        if r.random() < 0.5:
+            number = 0x300 if w.mode == 3 else 0x100
+            w.constant(two, r.randrange(P_STATUS, POOL_SIZE))
+            w.put(r.choice(("csrrs", "csrrc")), rd=0, rs1=two, imm=number, uimm=number)
+        w.put("mret" if w.mode == 3 else "sret")
+        w.patch(index, "addi", rd=one, rs1=one, imm=w.at - rest)
+    else:
+        w.put(
+            "cbo_zero" if r.random() < 0.5 else r.choice(("cbo_clean", "cbo_flush", "cbo_inval")),
+            rs1=r.choice(BASE),
+        )
+
+
+def interrupt(w: Writer, depth: int) -> None:
+    """Let an interrupt become pending, enabled or both."""
+    r = w.r
+    one, two = w.target() or 29, w.target()
+    w.put("addi", rd=one, rs1=0, imm=r.choice((2, 0x20, 0x22, 0x200, 0x222)))
+    if w.mode == 3:
+        w.put("csrrs", rd=two, rs1=one, imm=0x344, uimm=0x344)
+        if r.random() < 0.8:
+            w.put("csrrs", rd=0, rs1=one, imm=0x304, uimm=0x304)
+        if r.random() < 0.7:
+            w.put("csrrsi", rd=0, imm=0, uimm=0x300 | 8 << 12)
+    elif w.mode == 1:
+        w.put("csrrs", rd=two, rs1=one, imm=0x104, uimm=0x104)
+        w.put("csrrsi", rd=0, imm=0, uimm=0x144 | 2 << 12)
+        if r.random() < 0.8:
+            w.put("csrrsi", rd=0, imm=0, uimm=0x100 | 2 << 12)

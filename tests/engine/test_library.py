@@ -1,0 +1,36 @@
+"""The template library: what a compiler may not do to a template."""
+
+from __future__ import annotations
+
+import pytest
+
+from popek.engine.template import layout, library, templates
+
+
+def compiled(body: str) -> bytes:
+    return library.compile_texts(
+        [templates.template("t", body)], "declare void @elsewhere()\n@somewhere = external global i64\n"
+    )
+
+
+@pytest.mark.parametrize("body", [
+    "  call void @elsewhere()\n" + templates.tail("@hole_next"),
+    "  store i64 1, ptr @somewhere\n" + templates.tail("@hole_next"),
+    "  call void @hole_value()\n" + templates.tail("@hole_next"),
+    "  %a = load <2 x double>, ptr %h\n"
+    "  %b = fadd <2 x double> %a, <double 0x3FD5555555555555, double 0x3FD5555555555556>\n"
+    "  store <2 x double> %b, ptr %h\n" + templates.tail("@hole_next"),
+])  # fmt: skip
+def test_what_cannot_be_a_template_is_refused(body: str) -> None:
+    with pytest.raises(library.TemplateError):
+        library.cut(compiled(body))
+
+
+def test_a_good_template_is_cut() -> None:
+    codes = library.cut(
+        compiled(
+            f"  %a = getelementptr i8, ptr %h, i64 {templates.hole('rd')}\n  store i64 %p1, ptr %a\n"
+            + templates.tail("@hole_next")
+        )
+    )
+    assert [layout.HOLES[hole] for _, _, hole, _ in codes["t"].relocations] == ["rd"]  # the closing jump is gone
