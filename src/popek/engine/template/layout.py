@@ -34,27 +34,26 @@ E_CACHE, E_JUMPS, E_SLOW, E_LINK, E_RESOLVE, E_SINK = 0, 1, 2, 3, 4, 5
 
 
 class Hole(IntEnum):
-    """What a template leaves open. The first group are numbers, the second places in the arena."""
+    """What a template leaves open: numbers, then places."""
 
     RD = 0  # offset of the result's register in the hart
     RS1 = 1  # offsets of the operands' registers
     RS2 = 2
     RS3 = 3
     IMM = 4
-    PC = 5
-    SITE = 6
+    SHAMT = 5  # an immediate that LLVM knows to be small
+    VALUE = 6  # 64 bits
     COUNT = 7  # what a control transfer adds to the count register
     JUMP = 8  # offset of an entry in the jump table
-    VALUE = 9  # 64 bits
-    NEXT = 10  # the code behind
-    TAKEN = 11  # where a jump or a branch leads
-    SLOW = 12  # where to go when the template cannot go through with it
-    GLUE_SLOW = 13
-    GLUE_LINK = 14
-    GLUE_RESOLVE = 15
-    LINK = 16
-    SHAMT = 17  # an immediate that LLVM knows to be small
-    CELL = 18  # the TLB entry of an access
+    SITE = 9  # what a stub hands over
+    LINK = 10
+    NEXT = 11  # the code behind
+    TAKEN = 12  # where a jump or a branch leads
+    SLOW = 13  # where to go when the template cannot go through with it
+    CELL = 14  # the TLB entry of an access
+    GLUE_SLOW = 15  # this hart's copies of the glue
+    GLUE_LINK = 16
+    GLUE_RESOLVE = 17
 
 
 class Fixed(IntEnum):
@@ -94,12 +93,11 @@ class Flag(IntFlag):
     FRD = 1 << 3
     FRS1 = 1 << 4
     FRS2 = 1 << 5
-    FRS3 = 1 << 6
-    PURE = 1 << 7  # does nothing but write rd
-    COMMUTES = 1 << 8  # only shapes with rs1 >= rs2 exist
-    RM = 1 << 9  # has a rounding mode: two templates, for 0 and for the dynamic one
-    MEMORY = 1 << 10  # accesses memory through a cell
-    TABLE_PINS = 1 << 11  # its shapes that look into the TLB know pinned registers
+    PURE = 1 << 6  # does nothing but write rd
+    COMMUTES = 1 << 7  # only shapes with rs1 >= rs2 exist
+    RM = 1 << 8  # has a rounding mode: two templates, for 0 and for the dynamic one
+    MEMORY = 1 << 9  # accesses memory through a cell
+    TABLE_PINS = 1 << 10  # its shapes that look into the TLB know pinned registers
 
 
 HOLES = tuple(h.name.lower() for h in Hole)
@@ -175,7 +173,6 @@ class CodePage:
 
     vpage: u64
     host: u64  # host address of the page's bytes
-    physical: u64
     number: u32
     marked: bool  # in Board.code_map
     chain: u64  # number + 1 of the next page in the bucket, 0: none
@@ -276,7 +273,7 @@ class Cache:
     link_limit: u64
     leave: u64  # code address that leaves generated code
     enter: u64
-    holes: Array[u64, 32]
+    holes: Array[u64, len(Hole)]
     decoded: Decoded
     pending_count: u64
     pending_at: Array[u32, PENDING]  # jumps of this run that need a stub: where, and

@@ -62,7 +62,7 @@ def cut(elf: bytes) -> dict[str, Code]:
                 name = names[info >> 32]
                 if name not in holes or (info & 0xFFFFFFFF) not in _KINDS:
                     raise TemplateError(f"relocation {info & 0xFFFFFFFF} against {name or 'a section'}: not a hole")
-                if name in ("hole_value", "hole_pc") and info & 0xFFFFFFFF != 1:
+                if name == "hole_value" and info & 0xFFFFFFFF != 1:
                     raise TemplateError(f"{name} would be cut to 32 bits")
                 entries.append((offset, _KINDS[info & 0xFFFFFFFF], holes[name], addend))
             relocations[header[7]] = sorted(entries)

@@ -22,9 +22,10 @@ FREQUENT = frozenset(
 FREQUENT_ACCESSES = {"ld", "lw", "lbu", "sd", "sw", "sb"}
 COMMUTATIVE = {"add", "and_", "or_", "xor", "addw", "mul", "mulw", "beq", "bne"}
 NO_ACCESS = {"cbo_inval", "cbo_clean", "cbo_flush"}  # walk, but touch nothing
+NO_HOLES = {"pc", "next_pc"}  # parameters that nothing fills in
 FROM_CONSTANTS = {"lui", "auipc"}  # translate.special
 
-OPERAND_FLAGS = {"rs1": Flag.RS1, "rs2": Flag.RS2, "frs1": Flag.FRS1, "frs2": Flag.FRS2, "frs3": Flag.FRS3}
+OPERAND_FLAGS = {"rs1": Flag.RS1, "rs2": Flag.RS2, "frs1": Flag.FRS1, "frs2": Flag.FRS2}
 RESULT_FLAGS = {"rd": Flag.RD, "frd": Flag.FRD, "": 0}
 TABLE_PREFIX = "table."  # of the symbols of meanings whose accesses look into the TLB
 DYNAMIC = 7  # rm: the rounding mode in frm
@@ -49,7 +50,7 @@ class Plan:
 
 def has_template(op: Op) -> bool:
     """Is there a template that stands for the meaning of `op`, rather than the slow path?"""
-    if op.name in FROM_CONSTANTS or op.name in NO_ACCESS:
+    if op.name in FROM_CONSTANTS | NO_ACCESS or not NO_HOLES.isdisjoint(op.parameters):
         return False
     return op.kind in ("load", "store", "amo", "fp", "branch") or (
         op.kind in ("alu", "hint") and "h" not in op.parameters
@@ -112,9 +113,6 @@ def meaning_call(op: Op, pin: tuple[int, int, int], rm: int = 0, prefix: str = "
                 arguments.append(f"i64 %{name}")
             case "imm":
                 arguments.append(f"i64 {templates.hole('shamt' if 'shamt' in op.operands else 'imm')}")
-            case "pc" | "next_pc":
-                text += templates.wide("pc" if name == "pc" else "value", f"%{name}")
-                arguments.append(f"i64 %{name}")
             case "rm":
                 arguments.append(f"i32 {rm}")
     return text, f'@"{prefix}{meaning(op).symbol}"({", ".join(arguments)})'

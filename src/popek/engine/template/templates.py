@@ -32,7 +32,6 @@ PARAMETERS = ", ".join(f"{t} {n}" for t, n in zip(_TYPES, _NAMES, strict=True)) 
 PROTOTYPE = ", ".join(_TYPES) + ", i64"
 
 _RANGES = {
-    "pc": None,
     "value": None,
     "imm": "!102",
     "count": "!102",
