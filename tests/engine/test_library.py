@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from popek.engine.template import layout, library, templates
+from popek.engine.template.compiler import compile_text
 
 
 def compiled(body: str) -> bytes:
-    return library.compile_texts(
-        [templates.template("t", body)], "declare void @elsewhere()\n@somewhere = external global i64\n"
-    )
+    outside = "declare void @elsewhere()\n@somewhere = external global i64\n"
+    return compile_text(outside + templates.declarations() + templates.template("t", body) + templates.METADATA)
 
 
 @pytest.mark.parametrize("body", [

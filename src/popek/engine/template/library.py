@@ -1,7 +1,7 @@
 """The template library: compiled once per installation, packed into bytes that the translator reads.
 
-Lives here: compiling the template texts with LLVM, cutting the object into templates, and the packed
-form. Not here: what the templates are (templates, rules), where the bytes are kept between runs (lang.objects.cached).
+Lives here: what is compiled, cutting the objects into templates, and the packed form. Not here: what the templates are
+(templates, rules), how LLVM is driven (compiler), where the bytes are kept between runs (lang.objects.cached).
 
 Packed form, little endian: header (magic, counts, family bases, operation numbers), pin table, then, each aligned to 8
 bytes, Template records, Relocation records, shape table (u16), Rule records, code. `start.open_library` reads it.
@@ -15,6 +15,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from popek.engine.template import cells, rules, templates
+from popek.engine.template.compiler import compile_both
 from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS, Hole
 from popek.isa.table import IDS, OPS
 from popek.lang.llvm import Program
@@ -89,33 +90,6 @@ def _elide(code: Code) -> Code:
     return code
 
 
-def compile_texts(texts: list[str], support: str) -> bytes:
-    """Compile template texts to an object for this host (small code model: holes are 32-bit unless asked otherwise)."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(support + templates.declarations() + "".join(texts) + templates.METADATA)
-    module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=2,
-        reloc="static",
-        codemodel="small",
-    )
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_always_inliner_pass()
-    passes.add_register_to_memory_pass()  # splits {value, bail} pairs that meet in a phi, which SROA alone leaves whole
-    passes.add_sroa_pass()
-    passes.add_instruction_combine_pass()
-    passes.add_simplify_cfg_pass()
-    passes.add_instruction_combine_pass()  # moves what only a store needs next to it: a double then stays one
-    passes.run(module, builder)
-    return bytes(machine.emit_object(module))
-
-
 def support_text() -> tuple[str, set[str]]:
     """LLVM text of the meanings, and which operations can raise.
 
@@ -144,8 +118,13 @@ def build() -> bytes:
     """Compile and pack the library."""
     support, raising = support_text()
     plan = rules.plan(list(OPS), raising)
-    codes = cut(compile_texts(list(plan.texts.values()), support))
-    return pack(plan, codes)
+    texts = list(plan.texts.values())
+    half = len(texts) // 2
+    first, second = (
+        support + templates.declarations() + "".join(part) + templates.METADATA for part in (texts[:half], texts[half:])
+    )
+    one, other = compile_both(first, second)
+    return pack(plan, cut(one) | cut(other))
 
 
 def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:

@@ -1,0 +1,63 @@
+"""LLVM IR text of templates -> relocatable objects, half of them in a second process.
+
+LLVM calls of one process exclude each other, and a first start should be short.
+
+Needs llvmlite and nothing of Popek's, so that the second process (`python -m popek.engine.template.compiler`: text on
+standard input, object on standard output) starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def compile_text(text: str) -> bytes:
+    """Compile for this host, in the small code model: holes are 32-bit unless asked otherwise."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=2,
+        reloc="static",
+        codemodel="small",
+    )
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_register_to_memory_pass()  # splits {value, bail} pairs that meet in a phi, which SROA alone leaves whole
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()  # moves what only a store needs next to it: a double then stays one
+    passes.run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+def compile_both(first: str, second: str) -> tuple[bytes, bytes]:
+    """Compile two texts at the same time. Raises ChildProcessError if the second process dies."""
+    root = str(Path(__file__).resolve().parents[3])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "popek.engine.template.compiler"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        worker.stdin.write(second.encode())
+        worker.stdin.close()
+        made = compile_text(first)
+        other = worker.stdout.read()
+    if worker.returncode != 0:
+        raise ChildProcessError("the second template compiler died")
+    return made, other
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(compile_text(sys.stdin.read()))
