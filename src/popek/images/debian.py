@@ -166,7 +166,8 @@ def run(folder: Path, cache: Path, packages: int, runner: Runner, progress: Prog
         if text.startswith("popek: "):
             step = text.removeprefix("popek: ")
             finished = step == "done"
-            progress(step)
+            if not finished and not step.startswith("failed "):
+                progress(step)
         elif text.startswith("Setting up "):
             configured += 1
             progress(step, min(configured, packages), packages)
@@ -180,7 +181,7 @@ def run(folder: Path, cache: Path, packages: int, runner: Runner, progress: Prog
         line,
     )
     if not finished:
-        room_for(cache, SPARE)  # a full disk shows in the guest as a disk that fails
+        room_for(cache, SPARE, "")  # a full disk shows in the guest as a disk that fails
         reason = step.removeprefix("failed ") if step.startswith("failed ") else f"it ended while {step}"
         last = next((text for text in reversed(log) if text.strip() and not text.startswith(("popek: ", "["))), "")
         raise BuildFailed(f"the guest that builds the image did not finish: {reason}", last.strip())

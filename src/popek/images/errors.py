@@ -66,12 +66,10 @@ def host_file(path: Path) -> Iterator[None]:
         raise
 
 
-def room_for(path: Path, size: int) -> None:
+def room_for(path: Path, size: int, why: str = "{} MiB are needed, {} MiB are free") -> None:
     """DiskFull if `path` has clearly less than `size` bytes to spare: better before an hour of work than after it."""
     state = os.statvfs(path)
     free = state.f_bavail * state.f_frsize
     if free < size:
-        raise DiskFull(
-            f"no space left for {path}: {size >> 20} MiB are needed, {free >> 20} MiB are free",
-            "free some space or set XDG_CACHE_HOME",
-        )
+        told = ": " + why.format(size >> 20, free >> 20) if why else ""
+        raise DiskFull(f"no space left for {path}{told}", "free some space or set XDG_CACHE_HOME")
