@@ -1,13 +1,16 @@
 """Several harts at once on the template engine, each with RAM and a program of its own: none may notice the others.
 
 They share the map of code pages, so every protocol between harts runs (dropping write entries, telling of changed
-code), and yet each must end exactly as the reference ends alone.
+code), and yet each must end exactly as the reference ends alone. A further thread disturbs them all the time.
 """
 
 from __future__ import annotations
 
+import ctypes
+import random
 import threading
 
+from popek.engine.template.pages import POLL_ENGINE
 from tests.engine import scaffold
 from tests.engine.native import NativeMachine
 from tests.engine.pair import Oracle, State, load_native, undefined
@@ -53,9 +56,19 @@ class Crowd:
                         found.append(f"hart {number}, {program.note}: {lines[:8]}")
                         return
 
+        def disturb() -> None:
+            while not done.wait(0.0003):
+                for h in self.native.harts:
+                    self.native.nudge(ctypes.addressof(h), turns.choice((1, POLL_ENGINE, 1 | POLL_ENGINE)))
+
+        done, turns = threading.Event(), random.Random(len(jobs))
+        noise = threading.Thread(target=disturb, daemon=True)
+        noise.start()
         threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(harts)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        done.set()
+        noise.join()
         return found

@@ -13,7 +13,7 @@ from popek.engine.template import setup
 from popek.isa import table
 from popek.isa.hart import Board, Hart, reset
 from popek.isa.pmp import pmp_open
-from popek.lang import cache, fn, objects
+from popek.lang import atomic_or, cache, fn, objects, u32
 from popek.lang.llvm import emit
 from tests.engine import desk
 from tests.engine.desk import POLL_STOP, POLL_WATCH, Desk
@@ -32,6 +32,12 @@ def prepare(h: Hart) -> None:
     pmp_open(h)
 
 
+@fn(export=True)
+def nudge(h: Hart, bits: u32) -> None:
+    """Ask a hart to look up, from any thread: for an interrupt that is not there, for work of the engine's."""
+    atomic_or(h.poll, bits)
+
+
 @functools.cache
 def library() -> objects.Library:
     """The engine with the desk's devices around it, compiled once and kept."""
@@ -42,10 +48,9 @@ def library() -> objects.Library:
         from popek.engine.template import coherence, run
 
         functions, bound, substitute = setup.build_parts()
+        mine = [prepare, nudge]
         bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, coherence.asleep: desk.asleep}
-        return objects.build(
-            emit([*functions, prepare], ports=bound, substitute=substitute, exports=[*functions, prepare])
-        )
+        return objects.build(emit([*functions, *mine], ports=bound, substitute=substitute, exports=[*functions, *mine]))
 
     key = objects.fingerprint(
         "tests.engine.native", here / "desk.py", here / "native.py", source / "engine", source / "isa"
@@ -87,6 +92,7 @@ class NativeMachine:
             self.boards.append(board)
         self.engine = setup.TemplateEngine(self.library, templates())
         self._prepare = self.library.call(prepare, None, ctypes.c_uint64)
+        self.nudge = self.library.call(nudge, None, ctypes.c_uint64, ctypes.c_uint32)
         self._run = self.library.call(RUN, None, ctypes.c_uint64)
         self._forget = self.library.call("popek.engine.template.pages.reset_hart", None, ctypes.c_uint64)
         self._device_wrote = self.library.call(WROTE, None, *[ctypes.c_uint64] * 3)
