@@ -1,5 +1,7 @@
 """The monitor rule by rule: deadlines, waking, fences, states. As plain Python: tests choose interleavings."""
 
+from pathlib import Path
+
 import pytest
 
 from popek.abi import sbi
@@ -304,3 +306,8 @@ def test_the_table_of_calls_is_consistent():
         assert monitor[sbi.known_extension](row.extension) == 1
     for absent in (0, 3, 0x11, 0x504D55, 0x53555350, NEVER):
         assert monitor[sbi.known_extension](absent) == 0
+
+
+def test_the_documentation_lists_every_call():
+    text = (Path(__file__).parents[2] / "docs" / "monitor.md").read_text()
+    assert [row.name for row in sbi.CALLS if row.name not in text] == []
