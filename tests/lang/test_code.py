@@ -482,8 +482,11 @@ codes = SimpleNamespace(five=5)
 
 
 def test_match() -> None:
+    call = native(all_cases_return)
     for a in range(150):
-        both(all_cases_return, a)
+        plain, memory = State(), State.ctype()()
+        assert call(memory, a) == all_cases_return(plain, a)
+        assert as_plain(memory, State) == as_plain(plain, State)
 
 
 @extern("popek_test_narrow")

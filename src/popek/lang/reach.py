@@ -48,7 +48,7 @@ class Reach:
         self.standing = self._standing()
         self.inlined = self._inlined()
 
-    def resolve(self, target: Function, caller: Function | None = None) -> Function:
+    def resolve(self, target: Any, caller: Function | None = None) -> Function:
         """The function that a call of `target` (in `caller`) reaches."""
         while True:
             if target in self.substitute and self.substitute[target] is not caller:
@@ -58,22 +58,22 @@ class Reach:
             else:
                 return target
 
-    def symbol(self, function: Function) -> str:
+    def symbol(self, function: Any) -> str:
         """The function's name in the module."""
         return function.external if function.kind == "extern" else function.symbol
 
-    def raising(self, function: Function) -> bool:
+    def raising(self, function: Any) -> bool:
         """Can this function raise Trap, so that it has the extra flag as result?"""
         return self.resolve(function) in self._raising
 
-    def result(self, function: Function) -> str:
+    def result(self, function: Any) -> str:
         """The function's LLVM result type."""
         plain = llvm_type(signature(function)[1])
         if function not in self._raising:
             return plain
         return "i1" if plain == "void" else f"{{ {plain}, i1 }}"
 
-    def declaration(self, function: Function) -> str:
+    def declaration(self, function: Any) -> str:
         """Result, name and parameter types, as in a `declare`."""
         type_name = llvm_type if function.kind == "fn" else outside_type
         parameters = ", ".join(type_name(p.type) for p in signature(function)[0])
