@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Thread
+from typing import Protocol, TypeVar
 
 from popek.images import initramfs, parts, resolve, rootfs
 from popek.images.cpio import Cpio
@@ -23,6 +24,7 @@ from popek.images.names import APPEND
 from popek.images.progress import Progress
 from popek.images.resolve import Package
 
+T = TypeVar("T")
 DISK_SIZE = 4 << 30
 BUILD_MEMORY = 512 << 20
 ROOM = 512 << 20  # downloads, their unpacked files, the disk: what a build writes at most
@@ -73,12 +75,11 @@ def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
     tools = resolve.closure(stock.universe, ["e2fsprogs"])
     packages = list({package.name: package for package in [*root, *tools, stock.kernel, stock.busybox]}.values())
     paths = stock.archive.fetch(packages)
-    with ThreadPoolExecutor(1) as other:  # decompression leaves the interpreter's lock
-        kernel_job = other.submit(from_package, paths[stock.kernel.name], MODULES)
-        busybox = parts.program(paths["busybox-static"], "busybox")
-        with open(folder / "root.tar", "wb") as out:
-            rootfs.write(out, root, paths, files(stock.archive.address), left_out, progress)
-        kernel = kernel_job.result()
+    unpacked = beside(lambda: from_package(paths[stock.kernel.name], MODULES))
+    busybox = parts.program(paths["busybox-static"], "busybox")
+    with open(folder / "root.tar", "wb") as out:
+        rootfs.write(out, root, paths, files(stock.archive.address), left_out, progress)
+    kernel = unpacked()
     parts.keep(folder, kernel, busybox)
     with open(folder / "disk.raw", "wb") as out:
         out.truncate(DISK_SIZE)
@@ -88,6 +89,23 @@ def build(folder: Path, cache: Path, runner: Runner, progress: Progress) -> str:
     for name in ("build.cpio", "root.tar"):
         (folder / name).unlink()
     return parts.key(packages)
+
+
+def beside(work: Callable[[], T]) -> Callable[[], T]:
+    """Begin `work` in a thread (decompression leaves the interpreter's lock); what is returned waits for its result.
+
+    Nobody waits for the thread if the build is interrupted before.
+    """
+    future: Future[T] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    return future.result
 
 
 def files(mirror: str) -> dict[str, bytes]:
