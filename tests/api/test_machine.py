@@ -126,6 +126,39 @@ def test_no_output_is_lost_with_a_slow_reader(tmp_path):
     assert bytes(said) == flooded(200_000)
 
 
+def test_waiting_for_a_stalled_reader_costs_nothing(tmp_path):
+    go_on = threading.Event()
+    said = bytearray()
+
+    def stalled(data: bytes) -> None:
+        go_on.wait()
+        said.extend(data)
+
+    with machine(tmp_path, flood(200_000), output=stalled) as made:
+        made.start()
+        time.sleep(0.3)  # the ring is full by now
+        before = time.process_time()
+        assert made.wait(0.7) is None
+        assert time.process_time() - before < 0.2
+        go_on.set()
+        assert made.wait(60) == ("off", 0)
+    assert bytes(said) == flooded(200_000)
+
+
+@pytest.mark.parametrize("harts", [1, 3])
+def test_a_machine_that_waits_for_a_stalled_reader_stops(tmp_path, harts):
+    go_on = threading.Event()
+    with machine(tmp_path, FLOOD_LOOP, harts=harts, output=lambda data: go_on.wait()) as made:
+        made.start()
+        time.sleep(0.3)
+        made.stop()
+        for thread in made._threads[:harts]:
+            thread.join(1)
+            assert not thread.is_alive()
+        go_on.set()
+        assert made.wait(5) == ("stopped", 0)
+
+
 def test_output_goes_to_a_descriptor(tmp_path):
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -66,7 +66,8 @@ class NativeCore:
         if engine == "template":
             self._attach_template(progress)
             self._run = self._library.call("popek.engine.template.run.run_hart", None, _u64)
-            self._wrote: Any = self._library.call("popek.engine.template.coherence.device_wrote", None, _u64, _u64, _u64)
+            wrote = "popek.engine.template.coherence.device_wrote"
+            self._wrote: Any = self._library.call(wrote, None, _u64, _u64, _u64)
         else:
             self._attach_step()
             self._run = self._library.call("popek.engine.step.run_hart", None, _u64)

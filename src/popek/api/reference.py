@@ -100,6 +100,7 @@ class ReferenceCore:
             now = self._runner[timers.time_at](vm, vm.timer)
             for h in self.harts:
                 self._runner[timers.raise_due](h, now)
+            self._runner[port.devices_tick](vm.devices)
         self._serve()
 
     def _turn(self, i: int) -> int:

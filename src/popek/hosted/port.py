@@ -10,6 +10,7 @@ FUTEX = {"x86_64": 202}.get(platform.machine(), 98)     # the number of the gene
 WAIT_UNTIL = 9 | 128           # FUTEX_WAIT_BITSET: its time is a moment of CLOCK_MONOTONIC; private
 WAKE = 1 | 128
 ALL_BITS = 0xFFFF_FFFF
+ALL_SLEEPERS = 0x7FFF_FFFF
 CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1
 
 
@@ -59,7 +60,7 @@ def sleep(w: Waiter, value: u32, until: u64) -> None:
 def wake(w: Waiter) -> None:
     """vmm.port.wake"""
     atomic_add(w.word, 1)
-    syscall(FUTEX, addr_of(w.word), WAKE, 1, 0, 0, 0)
+    syscall(FUTEX, addr_of(w.word), WAKE, ALL_SLEEPERS, 0, 0, 0)
 
 
 @fn

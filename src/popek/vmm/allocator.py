@@ -88,6 +88,7 @@ def finish(vm: VM, outcome: u32, code: u64) -> None:
     for i in range(vm.harts):
         post(vm, i, POLL_STOP)
     wake(vm.timer)
+    wake(vm.console.room)
 
 
 @fn

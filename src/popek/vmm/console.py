@@ -8,7 +8,7 @@ from __future__ import annotations
 from popek.isa.hart import Hart
 from popek.lang import Opaque, at_u8, atomic_load, atomic_store, cast, fn, i64, u8, u32, u64
 from popek.vmm.lock import acquire, release
-from popek.vmm.port import give_way, input_arrived, monotonic, sleep, wake
+from popek.vmm.port import input_arrived, monotonic, sleep, wake
 from popek.vmm.vm import INPUT_BYTES, NEVER, OUTPUT_BYTES, VM, Console
 
 BURST = 4096                   # bytes that are taken at once, without waiting for more
@@ -32,7 +32,7 @@ def put(owner: Opaque, byte: u8) -> None:
     while output_room(owner) == 0:
         if atomic_load(vm.stop) != 0:
             return
-        give_way()
+        wait_for_room(vm)
     c = vm.console
     if atomic_load(c.closed) != 0:
         return
@@ -42,6 +42,16 @@ def put(owner: Opaque, byte: u8) -> None:
         atomic_store(c.written, c.written + 1)
     release(c.lock)
     rouse_taker(c)
+
+
+@fn(cold=True)
+def wait_for_room(vm: VM) -> None:
+    """The ring is full: sleep until the taker has made room, or the machine ends (vmm.allocator.finish)."""
+    c = vm.console
+    value = atomic_load(c.room.word)
+    atomic_store(c.full, 1)
+    if output_room(cast(Opaque, vm)) == 0 and atomic_load(vm.stop) == 0:
+        sleep(c.room, value, NEVER)
 
 
 @fn
@@ -123,6 +133,9 @@ def take(vm: VM, place: u64, size: u64) -> i64:
         at_u8(place + i).value = c.output[(c.taken + i) & (OUTPUT_BYTES - 1)]
     full = OUTPUT_BYTES - (c.written - c.taken) < BURST
     atomic_store(c.taken, c.taken + n)
+    if atomic_load(c.full) != 0:
+        atomic_store(c.full, 0)
+        wake(c.room)
     if full:
         input_arrived(cast(Opaque, vm.devices))
     atomic_store(c.wanted, 0)

@@ -29,7 +29,7 @@ def sleep(w: Waiter, value: u32, until: u64) -> None:
 
 @port
 def wake(w: Waiter) -> None:
-    """Wake who sleeps there."""
+    """Wake whoever sleeps there: several may, if none of them has a limit."""
     ...
 
 

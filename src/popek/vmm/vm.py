@@ -95,7 +95,7 @@ class Console:
     """Bytes between the guest's serial line and the outside. Positions only grow; both rings have one lock."""
 
     lock: Lock
-    full: u32                  # a hart waits for room
+    full: u32                  # harts wait for room
     wanted: u32                # somebody outside waits for room in the input
     closed: u32                # nobody takes output any more: drop it
     written: u64
@@ -103,6 +103,7 @@ class Console:
     given: u64
     read: u64
     taker: Waiter
+    room: Waiter               # where harts wait for it, always without limit
     output: Array[u8, OUTPUT_BYTES]
     input: Array[u8, INPUT_BYTES]
 
