@@ -1,9 +1,11 @@
 """`popek run` as a user meets it. The images are built on first use, so without a Debian mirror these tests skip."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,23 @@ def test_debian(debian):
     assert popek("run", debian, "--", "sh", stdin=b"echo hi\n").stdout == b"hi\n"
     done = popek("run", debian, "--", "sh", "-c", "apt-get --version && dpkg --audit && bash -c 'echo $BASH_VERSION'")
     assert done.returncode == 0, done
+
+
+@pytest.mark.timeout(FIRST)
+def test_interrupted_first_build(debian, tmp_path):
+    """Ctrl-C in the middle of a build ends it at once, in silence, and leaves nothing behind but downloads."""
+    from popek.images.catalog import home
+
+    downloads = Path(home()) / "debian"
+    if not any(downloads.glob("pool/*.deb")):
+        pytest.skip("the downloads of the first build have been pruned")
+    shutil.copytree(downloads, tmp_path / "popek" / "debian", copy_function=shutil.copy)
+    process = start("run", debian, "--", "true", env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)})
+    read_until(process.stderr.fileno(), b"preparing packages", 120)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=10)
+    assert process.returncode == 130 and b"Traceback" not in rest and b"Exception" not in rest
+    assert list((tmp_path / "popek" / "images" / "debian").iterdir()) == []
 
 
 @pytest.mark.timeout(FIRST)
