@@ -183,6 +183,10 @@ class NativeMachine:
         self.harts[number].poll &= ~BITS
         return not late
 
+    def address(self, number: int = 0) -> int:
+        """Host address of a hart."""
+        return ctypes.addressof(self.harts[number])
+
     def prepare(self, number: int = 0) -> None:
         """Reset a hart's architectural state."""
         self._prepare(ctypes.addressof(self.harts[number]))

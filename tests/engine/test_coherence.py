@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from popek.engine.template.pages import POLL_ENGINE
 from popek.isa import table
 from tests.engine.native import RAM, NativeMachine
 from tests.engine.small import F, call, finish, function, result
@@ -190,3 +191,33 @@ def test_harts_lose_no_update() -> None:
     assert [m.word(base + 64 * i) for i in (0, 1, 4)] == [4 * rounds] * 3
     assert m.word(base + 128, 4) == 3 * 4 * rounds & 0xFFFF_FFFF
     assert m.word(base + 192) == 0
+
+
+def test_a_store_unnoticed_while_its_page_is_translated() -> None:
+    """One hart translates a page while another runs towards a store to it, through a TLB entry that lets it pass.
+
+    By the time of fence.i that entry is gone, and what was translated before the store must be gone, too.
+    """
+    m = NativeMachine(harts=2)
+    function(m, 1)
+    store, look, run = RAM + 0x1000, RAM + 0x1800, RAM + 0x8000
+    m.program(finish("sw s3, 4(s1)\n sw s2, 0(s1)"), store)
+    m.program(finish(""), look)
+    m.program(finish(f"fence.i\n jal ra, {F:#x}"), run)
+
+    def step(number: int, at: int) -> int:
+        m.harts[number].pc = at
+        return result(m, number)
+
+    one, two, back = (table.assemble(text) for text in ("addi a0, zero, 1", "addi a0, zero, 2", "jalr zero, 0(ra)"))
+    m.hart.x[9], m.hart.x[18], m.hart.x[19] = F, one, back
+    step(0, look)
+    step(0, store)  # now it has its TLB entry
+    assert step(1, run) == 1
+    assert m.hart.poll & POLL_ENGINE  # it has been asked to drop the entry,
+    m.hart.poll = 0  # but is in the middle of straight code, and does not look
+    m.hart.x[18] = two
+    step(0, store)
+    m.nudge(m.address(0), POLL_ENGINE)
+    step(0, look)  # now it has looked
+    assert step(1, run) == 2

@@ -19,6 +19,7 @@ from popek.engine.template.pages import (
     code_page,
     fetch_regime,
     forget_all,
+    forget_entries,
     forget_fetches,
     forget_page,
 )
@@ -146,7 +147,8 @@ def asleep(h: Hart) -> bool:
 def fence_i(h: Hart) -> None:
     """What was translated while another hart could still write unnoticed is not trusted beyond a fence.i.
 
-    A hart that sleeps has been asked, and looks after it before it writes anything.
+    Once all others have dropped their write entries, what is translated anew is trusted: the pages stay marked. A hart
+    that sleeps has been asked, and looks after it before it writes anything.
     """
     c = cache_of(h)
     look_after(h, c)
@@ -158,15 +160,15 @@ def fence_i(h: Hart) -> None:
         if other.hart_bit != c.hart_bit and atomic_load(other.protect_asked) != atomic_load(other.protect_done):
             if not asleep(cast(Hart, other.hart)):
                 settled = False
-    if not settled:
-        if c.unsettled_count > UNSETTLED:
-            forget_all(h, c)
-            return
-        for i in range(c.unsettled_count):
-            page = code_page(c, u64(c.unsettled[i]))
-            if page.marked:
-                forget_page(h, c, page)
-    c.unsettled_count = 0
+    if c.unsettled_count > UNSETTLED:
+        forget_all(h, c)
+        return
+    for i in range(c.unsettled_count):
+        page = code_page(c, u64(c.unsettled[i]))
+        if page.marked:
+            forget_entries(c, page)
+    if settled:
+        c.unsettled_count = 0
 
 
 @fn

@@ -125,12 +125,18 @@ def unmark(h: Hart, c: Cache, page: CodePage) -> None:
 
 
 @fn
-def forget_page(h: Hart, c: Cache, page: CodePage) -> None:
-    """Throw one page's translations away. The caller must not return into them."""
+def forget_entries(c: Cache, page: CodePage) -> None:
+    """Throw one page's translations away; it stays marked. The caller must not return into them."""
     for i in range(HALFWORDS):
         page.entry[i] = 0
-    unmark(h, c, page)
     clear_jumps(c)
+
+
+@fn
+def forget_page(h: Hart, c: Cache, page: CodePage) -> None:
+    """Throw one page's translations away, and with them the interest in stores to it."""
+    forget_entries(c, page)
+    unmark(h, c, page)
 
 
 @fn

@@ -31,6 +31,11 @@ JUMP_OPCODE = 0xE9  # of x86-64: jmp rel32
 @fn
 def fetch_word(page: CodePage, offset: u64) -> u32:
     """The instruction at `offset` of the page; of one that crosses into the next page only the first half."""
+    if offset & 3 == 0:  # read at once (Ziccif): another hart may be writing it
+        word = at_u32(page.host + offset).value
+        if word & 3 == 3:
+            return word
+        return word & 0xFFFF
     low = u32(at_u16(page.host + offset).value)
     if (low & 3) == 3 and offset < PAGE - 2:
         return low | (u32(at_u16(page.host + offset + 2).value) << 16)
@@ -153,6 +158,8 @@ def through_table(c: Cache, page: CodePage, number: u64) -> None:
     site = u64(one.site)
     decode(fetch_word(page, (site & 2047) * 2), d)
     rule = cast(Rule, c.library.rules + u64(d.op) * Rule.size)
+    if (rule.flags & Flag.MEMORY) == 0:
+        return  # another hart is writing over it
     at_u8(c.writable + u64(one.stub)).value = JUMP_OPCODE
     at_u32(c.writable + u64(one.stub) + 1).value = u32(c.position) - one.stub - 5
     c.stub = site
