@@ -34,3 +34,15 @@ def test_a_good_template_is_cut() -> None:
         )
     )
     assert [layout.HOLES[hole] for _, _, hole, _ in codes["t"].relocations] == ["rd"]  # the closing jump is gone
+
+
+def test_what_would_overrun_its_run_is_refused() -> None:
+    jump = (2, layout.PC32, layout.Hole.SLOW, -4)
+    library.check(library.Code(bytes(8), [jump] * 5), "small")
+    for code in (
+        library.Code(bytes(8), [jump] * 30),
+        library.Code(bytes(400), []),
+        library.Code(bytes(8), [(2, layout.PC32, layout.Hole.TAKEN, -4)] * 2),
+    ):
+        with pytest.raises(library.TemplateError):
+            library.check(code, "t")

@@ -26,7 +26,9 @@ BUCKETS = 4096
 HALFWORDS = PAGE // 2  # where an instruction may begin
 CHANGES = 256  # writes to code that a hart may be told of at once
 UNSETTLED = 256
-PENDING = 2048  # jumps to stubs of one run
+MAX_RUN = 400  # instructions translated in one go
+RUN_BYTES = 96 * 1024  # room asked for in the arena before a run is begun
+PENDING = 4096  # jumps to stubs of one run
 FAR = 512  # branches of one run that leave the page
 
 # Words of Hart.engine used by generated code; engine.tlb has some more

@@ -16,7 +16,19 @@ from dataclasses import dataclass
 
 from popek.engine.template import cells, rules, templates
 from popek.engine.template.compiler import compile_both
-from popek.engine.template.layout import ABS8, ABS32, ABS64, FIXED, HOLES, PC32, PINS, Hole
+from popek.engine.template.layout import (
+    ABS8,
+    ABS32,
+    ABS64,
+    FIXED,
+    HOLES,
+    MAX_RUN,
+    PC32,
+    PENDING,
+    PINS,
+    RUN_BYTES,
+    Hole,
+)
 from popek.isa.table import IDS, OPS
 from popek.lang.llvm import Program
 
@@ -27,6 +39,7 @@ _MAGIC = b"popektl1"
 _TEMPLATE, _RELOCATION, _RULE = struct.Struct("<IHHI"), struct.Struct("<HBBi"), struct.Struct("<BBHII")
 _KINDS = {1: ABS64, 2: PC32, 4: PC32, 10: ABS32, 11: ABS32, 14: ABS8}  # R_X86_64_64, PC32, PLT32, 32, 32S, 8
 _CLOSING_JUMP = 5  # bytes of `jmp rel32`
+_AROUND = 40  # bytes of two spills, a reload and a stub
 
 
 @dataclass(frozen=True)
@@ -127,6 +140,18 @@ def build() -> bytes:
     return pack(plan, cut(one) | cut(other))
 
 
+def check(code: Code, name: str) -> None:
+    """Would a run of nothing but this template (with spills, reload and stub around it) stay within its limits?"""
+    holes = [hole for _, _, hole, _ in code.relocations]
+    jumps = holes.count(Hole.SLOW) + holes.count(Hole.TAKEN)
+    if jumps * MAX_RUN > PENDING:
+        raise TemplateError(f"{name}: {jumps} jumps out of line")
+    if (len(code.text) + _AROUND) * MAX_RUN > RUN_BYTES:
+        raise TemplateError(f"{name}: {len(code.text)} bytes")
+    if holes.count(Hole.TAKEN) > 1 or (Hole.TAKEN in holes and holes.count(Hole.COUNT) > 1):
+        raise TemplateError(f"{name}: one jump was made several, and only one of them would be linked")
+
+
 def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
     """The packed form of compiled templates."""
     names = [*FIXED, *(n for n in plan.texts if n not in FIXED)]
@@ -135,6 +160,7 @@ def pack(plan: rules.Plan, codes: dict[str, Code]) -> bytes:
     count = 0
     for name in names:
         code = codes[name]
+        check(code, name)
         template_records += _TEMPLATE.pack(len(text), len(code.text), len(code.relocations), count)
         for entry in code.relocations:
             relocation_records += _RELOCATION.pack(*entry)

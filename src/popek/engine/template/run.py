@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from popek.engine.template.coherence import POLL_OTHERS, look_after
 from popek.engine.template.emit import access
-from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, Cache, CodePage, Link
+from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, MAX_RUN, RUN_BYTES, Cache, CodePage, Link
 from popek.engine.template.pages import (
     POLL_ENGINE,
     cache_of,
@@ -18,7 +18,7 @@ from popek.engine.template.pages import (
     mark,
     page_at,
 )
-from popek.engine.template.translate import MAX_RUN, RUN_BYTES, fetch_word, through_table, translate
+from popek.engine.template.translate import fetch_word, through_table, translate
 from popek.engine.tlb import PAGE, Entry
 from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave

@@ -18,13 +18,11 @@ from popek.engine.template.emit import (
     shape_of,
 )
 from popek.engine.template.jumps import branch, far, finish_far, goto, jump_register
-from popek.engine.template.layout import ACCESS, PINNED, Cache, CodePage, Fixed, Flag, Hole, Kind, Rule
+from popek.engine.template.layout import ACCESS, MAX_RUN, PINNED, Cache, CodePage, Fixed, Flag, Hole, Kind, Rule
 from popek.engine.tlb import PAGE, Entry
 from popek.isa.table import decode
 from popek.lang import at_u8, at_u16, at_u32, cast, fn, u16, u32, u64
 
-MAX_RUN = 400  # instructions
-RUN_BYTES = 96 * 1024  # room asked for in the arena before a run is begun
 JUMP_OPCODE = 0xE9  # of x86-64: jmp rel32
 
 
