@@ -6,23 +6,11 @@ What stays for load time are 64-bit addresses only (`fixups`), of the image itse
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from popek.base.words import align_up
 from popek.lang.elf import SHF_EXECINSTR, SHF_WRITE, Object, ObjectError, Symbol, read_object
+from popek.lang.linked import Linked
 from popek.lang.reloc import ARCHITECTURES, Architecture
-
-
-@dataclass(slots=True)
-class Linked:
-    """A linked image. Offsets count from its base; `data` starts at `split`, a multiple of the page size."""
-
-    text: bytes
-    data: bytes
-    split: int
-    size: int
-    symbols: dict[str, int]
-    fixups: list[tuple[int, str, int]] = field(default_factory=list)  # (place, external name or "", addend)
 
 
 class _Layout:

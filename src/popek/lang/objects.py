@@ -11,14 +11,12 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from popek.lang.cache import CacheError, cached, fingerprint, kept, write_atomically
-from popek.lang.linker import Linked
-from popek.lang.types import BoolType, IntType
+from popek.lang.linked import Linked
 
 MAGIC = b"POPEKIM1"
 
@@ -27,8 +25,7 @@ class LinkError(Exception):
     """An external symbol that nobody provides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A blob of machine code and data with its symbols and the addresses to fill in when it is loaded."""
 
     linked: Linked
@@ -59,8 +56,8 @@ class Image:
         (length,) = struct.unpack_from("<I", blob, 40)
         split, size, text, data, symbols, fixups = json.loads(bytes(view[44 : 44 + length]))
         start = 44 + length
-        linked = Linked(blob[start : start + text], blob[start + text : start + text + data], split, size, symbols)
-        linked.fixups = fixups
+        middle = start + text
+        linked = Linked(blob[start:middle], blob[middle : middle + data], split, size, symbols, fixups)
         return Image(linked)
 
     def save(self, path: Path | str) -> None:
@@ -142,6 +139,8 @@ class Library:
 
 
 def _ctype(type_: Any) -> Any:
+    from popek.lang.types import BoolType, IntType
+
     if type_ is None:
         return None
     return type_.ctype if isinstance(type_, (IntType, BoolType)) else ctypes.c_void_p
