@@ -96,7 +96,7 @@ def watch(seed: int, seconds: float) -> tuple[int, int, list[tuple[int, str]]]:
         if problem:
             print("seed", seed, problem, flush=True)
             failures.append((seed, problem))
-            if len(failures) > 20:
+            if len(failures) > 20 or status == 1:  # 1: an exception of this program itself
                 break
         seed += 1
     return streams, instructions, failures

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from tests.engine.items import alu
 from tests.engine.scaffold import CODE, CODE_PAGES, DATA, DATA_PAGES
-from tests.engine.writer import BY_KIND, BY_NAME, COUNTERS, LINKS, P_CODE, P_DEVICES, P_SATP, Writer
+from tests.engine.writer import (
+    BASE,
+    BY_KIND,
+    BY_NAME,
+    COUNTERS,
+    LINKS,
+    P_CODE,
+    P_DEVICES,
+    P_SATP,
+    Writer,
+    is_memory,
+    kind,
+)
 
 
 def branch_to(w: Writer, index: int, distance: int) -> None:
@@ -203,3 +215,21 @@ def stride(w: Writer, depth: int) -> None:
     w.put("addi", rd=counter, rs1=counter, imm=-1)
     w.put("bne", rs1=counter, rs2=0, imm=start - w.at)
     w.keep -= kept
+
+
+def wall(w: Writer, depth: int) -> None:
+    """More of the same than is translated in one go."""
+    rows = [row for row in BY_KIND[w.r.choice(("fp", "memory", "amo", "alu", "branch"))] if row.encoding.length == 4]
+    some = w.r.sample(rows, min(len(rows), w.r.choice((1, 3, 20))))
+    for _ in range(w.r.randrange(200, 700)):
+        row = w.r.choice(some)
+        chosen = w.registers(row) or {}
+        if kind(row) == "branch":
+            chosen["imm"] = w.r.choice((4, 8, 12))
+        elif kind(row) == "amo" or is_memory(row):
+            chosen["rs1"] = BASE[0] if w.r.random() < 0.98 else chosen.get("rs1", 0)
+            if row.encoding.field("imm"):
+                chosen["imm"] = 8 * w.r.randrange(-20, 20)
+        w.put(row, **chosen)
+    for _ in range(3):
+        w.put("addi", rd=0, rs1=0, imm=0)

@@ -42,6 +42,8 @@ class Streams(Writer):
             (1.2, items.system), (0.15, items.illegal), (1.2 if self.mode else 0.3, items.device), (1.2, items.special),
             (1.0, items.interrupt), (1.5, lambda w, d: w.pointers()), (1.2, control.smc), (0.6, control.wild),
             (1.5 if depth < 2 else 0, control.stride)]  # fmt: skip
+        if depth == 0:
+            weights.append((0.1, control.wall))
         if depth < 3:
             weights += [(6, control.skip), (3.5, control.loop), (2, control.call), (1.5, control.indirect)]
         (chosen,) = self.r.choices([w[1] for w in weights], [w[0] for w in weights])

@@ -221,3 +221,48 @@ def test_a_store_unnoticed_while_its_page_is_translated() -> None:
     m.nudge(m.address(0), POLL_ENGINE)
     step(0, look)  # now it has looked
     assert step(1, run) == 2
+
+
+def test_more_changes_than_a_hart_can_be_told_of() -> None:
+    m = NativeMachine(harts=2)
+    function(m, 1)
+    assert call(m, 1) == 1
+    store = RAM + 0x1000
+    m.program(
+        finish("""addi s3, zero, 300
+        loop:
+        sw s2, 0(s1)
+        addi s3, s3, -1
+        bne s3, zero, loop"""),
+        store,
+    )
+    m.hart.x[9], m.hart.x[18] = F, table.assemble("addi a0, zero, 2")
+    m.hart.pc = store
+    result(m, 0)
+    flushes = m.statistics(1)["code_flushes"]
+    assert call(m, 1, "fence.i") == 2
+    assert m.statistics(1)["code_flushes"] == flushes + 1
+
+
+def test_more_pages_translated_than_are_noted() -> None:
+    """A chain through 300 pages, run while another hart has not looked up; then the code is changed unnoticed."""
+    m = NativeMachine(harts=2, size=4 << 20)
+    first, pages = RAM + 0x10_0000, 300
+
+    def chain(value: int) -> None:
+        for i in range(pages):
+            at = first + 4096 * i
+            code = [f"addi a0, a0, {value}", f"jal zero, {at + 4096:#x}" if i < pages - 1 else "jalr zero, 0(ra)"]
+            words = [table.assemble(text, at + 4 * n) for n, text in enumerate(code)]
+            data = b"".join(word.to_bytes(4, "little") for word in words)
+            m.memory[at - RAM : at - RAM + 8] = data  # not told to anyone
+
+    run = RAM + 0x8000
+    m.program(finish("fence.i\n addi a0, zero, 0\n jalr ra, 0(s1)"), run)
+    m.harts[1].x[9] = first
+    chain(1)
+    m.harts[1].pc = run
+    assert result(m, 1) == pages
+    chain(2)
+    m.harts[1].pc = run
+    assert result(m, 1) == 2 * pages

@@ -164,6 +164,8 @@ class Writer:
         r = self.r
         for register in (*BASE, 2):
             page = DATA + 4096 * r.randrange(DATA_PAGES)
+            if r.random() < 0.02:  # data among code
+                page = CODE + 4096 * r.randrange(CODE_PAGES)
             if register == BASE[0]:
                 where = page + 16 * r.randrange(256)
             elif register == BASE[1]:
