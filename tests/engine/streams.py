@@ -159,7 +159,10 @@ class Streams(Writer):
         for i, (address, value, vaddr) in enumerate(self.edits):
             pool[P_TABLE + 3 * i : P_TABLE + 3 * i + 3] = [address, value, vaddr]
         for i in range(6):
-            pool[P_PMP + i] = DATA + 4096 * r.randrange(DATA_PAGES) >> 2 | r.choice((0, 0x1FF, 0x3FF, 0x7FF))
+            page = DATA + 4096 * r.randrange(DATA_PAGES)
+            if r.random() < 0.3:
+                page = CODE + 4096 * r.randrange(CODE_PAGES)
+            pool[P_PMP + i] = page >> 2 | r.choice((0, 0x1FF, 0x3FF, 0x7FF))
         for i in range(P_PMP + 6, P_STATUS):
             pool[i] = 0x1F << 32 | sum(
                 (r.choice((0, 0x18, 0x18, 8 if n else 0, 0x10)) | r.randrange(8) | (0x80 if r.random() < 0.1 else 0))
