@@ -83,6 +83,12 @@ def test_exit_status(busybox, command, status):
     assert popek("run", busybox, "--", *command).returncode == status
 
 
+def test_least_memory(busybox):
+    assert popek("run", "--memory", "128M", busybox, "--", "true").returncode == 0
+    done = popek("run", "--memory", "127M", busybox, "--", "true")
+    assert done.returncode == 125 and b"128 MiB" in done.stderr and done.stderr.count(b"\n") == 1
+
+
 def test_outputs_are_apart(busybox):
     done = popek("run", busybox, "--", "sh", "-c", "echo out; echo err >&2")
     assert (done.stdout, done.stderr) == (b"out\n", b"err\n")

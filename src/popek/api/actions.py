@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from popek.images.keeping import State
 
 
+LEAST_MEMORY = 128 << 20  # with less, Debian's kernel panics before it has a console, and waits for ever
+
+
 class Ended(NamedTuple):
     """How a machine ended."""
 
@@ -134,6 +137,11 @@ def run(
     from popek.api.session import Session
     from popek.images import agent
 
+    if memory < LEAST_MEMORY:
+        raise BadInput(
+            f"{memory >> 20} MiB of memory are too little: {made.name} needs {LEAST_MEMORY >> 20} MiB",
+            "choose another --memory",
+        )
     spec = Spec(
         kernel=made.kernel,
         initrd=made.initrd,
