@@ -34,6 +34,7 @@ USER_PAGES = 0x4000_0000  # user, 4 KiB pages
 USER_BIG = 0x1_0000_0000  # user, 2 MiB pages; the third one leads to devices
 
 V, R, W, X, U, G, A, D = (1 << n for n in range(8))
+N = 1 << 63
 KERNEL, USER = V | R | W | X | A | D, V | R | W | X | U | A | D
 ALL_STATUS = MPP | MPIE | MPRV | FS | SUM | MXR | TVM | TW | TSR | SPP | SPIE
 

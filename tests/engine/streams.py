@@ -13,7 +13,7 @@ from popek.isa.hart import FS_SHIFT, MPIE, MPP_SHIFT, MPRV, MXR, SPIE, SPP, SUM,
 from popek.isa.op import Op
 from popek.isa.pmp import ADDRESS_MASK
 from tests.engine import control, items, scaffold
-from tests.engine.scaffold import CODE, CODE_PAGES, DATA, DATA_PAGES, NUMBERS, RAM, A, D, G, Program, R, U, V, W, X
+from tests.engine.scaffold import CODE, CODE_PAGES, DATA, DATA_PAGES, NUMBERS, RAM, A, D, G, N, Program, R, U, V, W, X
 from tests.engine.writer import (
     BY_KIND,
     LINKS,
@@ -202,14 +202,18 @@ class Streams(Writer):
             )
             flags = r.choice((
                 flags & ~W, flags & ~(W | D), flags & ~D, flags & ~(A | D), flags & ~R, flags & ~X, flags & ~V,
-                flags ^ U, flags & ~(R | W), flags | G, flags | 1 << 61))  # fmt: skip
-            self.p.entries.append((leaf + 8 * page, scaffold.pte(RAM + 4096 * page, flags)))
+                flags ^ U, flags & ~(R | W), flags | G, flags | 1 << 61, flags | 2 << 61, flags | 3 << 61,
+                flags | N, flags | N))  # fmt: skip
+            frame = page & ~15 | r.choice((8, 8, 8, 8, 4)) if flags & N else page
+            self.p.entries.append((leaf + 8 * page, scaffold.pte(RAM + 4096 * frame, flags)))
         if r.random() < 0.5:
             for _ in range(r.randrange(1, 5)):
                 page = (DATA - RAM >> 12) + r.randrange(DATA_PAGES)
                 leaf, flags, window = r.choice(leaves)
                 other = r.choice((flags, flags & ~W, flags & ~(R | W), flags & ~V, flags & ~D, flags & ~A))
                 shown = page if r.random() < 0.6 else (DATA - RAM >> 12) + r.randrange(DATA_PAGES)
+                if r.random() < 0.1:  # a block of 64 KiB
+                    other, shown = other | N, shown & ~15 | 8
                 edit = (
                     leaf + 8 * page,
                     scaffold.pte(RAM + 4096 * shown, other),
@@ -249,7 +253,7 @@ class Streams(Writer):
         state["stvec"] = scaffold.SUPERVISOR_HANDLER | r.randrange(2)
         state["medeleg"] = r.choice((0, 0, 0xB1FF, r.getrandbits(16) & 0xB1FF))
         state["mideleg"] = r.choice((0, 0x222, r.getrandbits(12) & 0x222))
-        state["menvcfg"] = r.choice((0, 1 << 61, 1 << 61, 1 << 63, 7 << 61 & ~(1 << 62))) | r.choice(
+        state["menvcfg"] = r.choice((0, 1 << 61, 3 << 61, 1 << 63, 7 << 61)) | r.choice(
             (0xF0 & ~0x20, 0x10, 0x80, 0)
         )
         state["senvcfg"] = r.choice((0, 0xD0, 0xD1))

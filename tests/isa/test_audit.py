@@ -29,7 +29,9 @@ def test_behaviour_sensitive(name: str) -> None:
     assert ROWS[name].behaviour and ROWS[name].privileged
 
 
-@pytest.mark.parametrize("name", ["add", "ld", "sd", "beq", "jalr", "amoadd_w", "lr_d", "mulh", "fence", "pause"])
+@pytest.mark.parametrize("name", [
+    "add", "ld", "sd", "beq", "jalr", "amoadd_w", "lr_d", "mulh", "fence", "pause", "wrs_nto", "wrs_sto",
+])  # fmt: skip
 def test_innocuous(name: str) -> None:
     row = ROWS[name]
     assert not (row.sensitive or row.privileged or row.always_traps)

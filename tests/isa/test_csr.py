@@ -69,7 +69,7 @@ def test_read_only_registers(number: int) -> None:
     ("mstatus", 0x8000_000A_007E_79AA), ("sstatus", 0x8000_0002_000C_6122), ("misa", 0x8000_0000_0014_112F),
     ("medeleg", 0xB3FF), ("mideleg", 0x222), ("mie", 0xAAA), ("mtvec", ONES - 2), ("stvec", ONES - 2),
     ("mepc", ONES - 1), ("sepc", ONES - 1), ("mcounteren", 0xFFFF_FFFF), ("scounteren", 0xFFFF_FFFF),
-    ("mcountinhibit", 5), ("menvcfg", 0xA000_0000_0000_00F1), ("senvcfg", 0xF1), ("mscratch", ONES),
+    ("mcountinhibit", 5), ("menvcfg", 0xE000_0000_0000_00F1), ("senvcfg", 0xF1), ("mscratch", ONES),
     ("sscratch", ONES), ("mcause", ONES), ("scause", ONES), ("mtval", ONES), ("stval", ONES), ("stimecmp", ONES),
     ("mhpmevent3", 0), ("mhpmcounter31", 0), ("tselect", 0), ("tdata1", 0), ("fcsr", 0xFF), ("fflags", 31), ("frm", 7),
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""I, M, A and B against formulas on unbounded Python integers."""
+"""I, M, A, B, Zbc and Zicond against formulas on unbounded Python integers."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def rotate(value: int, left: int, bits: int) -> int:
     return value << left | value >> bits - left
 
 
+def carryless(a: int, b: int) -> int:
+    product = 0
+    for bit in range(64):
+        if b >> bit & 1:
+            product ^= a << bit
+    return product
+
+
 TWO: dict[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "xor": lambda a, b: a ^ b, "or_": lambda a, b: a | b,
     "and_": lambda a, b: a & b, "sll": lambda a, b: a << b % 64, "srl": lambda a, b: a >> b % 64,
@@ -69,6 +77,8 @@ TWO: dict[str, Callable[[int, int], int]] = {
     "rolw": lambda a, b: w(rotate(a, b, 32)), "rorw": lambda a, b: w(rotate(a, -b, 32)),
     "bclr": lambda a, b: a & ~(1 << b % 64), "bset": lambda a, b: a | 1 << b % 64,
     "binv": lambda a, b: a ^ 1 << b % 64, "bext": lambda a, b: a >> b % 64 & 1,
+    "clmul": carryless, "clmulh": lambda a, b: carryless(a, b) >> 64, "clmulr": lambda a, b: carryless(a, b) >> 63,
+    "czero_eqz": lambda a, b: a if b else 0, "czero_nez": lambda a, b: 0 if b else a,
 }  # fmt: skip
 IMMEDIATE: dict[str, tuple[str, int, int]] = {
     "addi": ("add", -2048, 2047), "slti": ("slt", -2048, 2047), "sltiu": ("sltu", -2048, 2047),

@@ -10,6 +10,7 @@ from popek.isa.paging import (
     PTE_A,
     PTE_D,
     PTE_G,
+    PTE_N,
     PTE_R,
     PTE_U,
     PTE_V,
@@ -103,12 +104,65 @@ def test_invalid_and_reserved_entries(flags: int) -> None:
         assert fault(m, 0x4000, access) == cause
 
 
-@pytest.mark.parametrize("extra", [PTE_A, PTE_D, PTE_U, 1 << 60])
+@pytest.mark.parametrize("extra", [PTE_A, PTE_D, PTE_U, 1 << 60, 1 << 61, 1 << 62, PTE_N])
 def test_reserved_bits_of_pointers(extra: int) -> None:
     m = supervisor()
+    m.hart.menvcfg = hart.PBMTE
     map_page(m, 0x4000, RAM, FULL)
     m.put(TABLES, m.word(TABLES) | extra)
     assert fault(m, 0x4000) == 13
+
+
+@pytest.mark.parametrize("levels", [3, 4, 5])
+def test_napot_leaves(levels: int) -> None:
+    """Svnapot: one of sixteen entries translates its 4 KiB of the 64 KiB block."""
+    m = supervisor(levels)
+    map_page(m, 0x53000, 0x7_8000, FULL | PTE_N, levels)
+    assert go(m, 0x53FFF) == 0x7_3FFF
+    assert m.hart.walk_level == 1
+    assert fault(m, 0x54000) == 13
+    assert go(m, 0x53000, WRITE) == go(m, 0x53000, EXECUTE) == 0x7_3000
+
+
+def test_napot_leaves_are_permitted_and_marked_like_others() -> None:
+    m = supervisor()
+    m.hart.menvcfg = hart.ADUE
+    slot = map_page(m, 0x53000, 0x7_8000, PTE_V | PTE_R | PTE_W | PTE_N)
+    assert fault(m, 0x53000, EXECUTE) == 12
+    assert go(m, 0x53000, WRITE) == 0x7_3000
+    assert m.word(slot) == 0x7_8000 >> 2 | PTE_V | PTE_R | PTE_W | PTE_N | PTE_A | PTE_D
+
+
+@pytest.mark.parametrize("low", [n for n in range(16) if n != 8])
+def test_reserved_napot_sizes(low: int) -> None:
+    m = supervisor()
+    map_page(m, 0x53000, 0x7_0000 | low << 12, FULL | PTE_N)
+    assert fault(m, 0x53000) == 13
+
+
+def test_napot_superpages_are_reserved() -> None:
+    m = supervisor()
+    map_page(m, 0x20_0000, 0x20_0000, FULL | PTE_N, leaf=1)
+    assert fault(m, 0x20_0000) == 13
+    map_page(m, 0x20_0000, 0x20_8000, FULL | PTE_N, leaf=1)
+    assert fault(m, 0x20_0000) == 13
+
+
+@pytest.mark.parametrize("leaf", [0, 1, 2])
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_memory_types_of_leaves(leaf: int, kind: int) -> None:
+    """Svpbmt: 3 is reserved, and without menvcfg.PBMTE all are."""
+    m = supervisor()
+    slot = map_page(m, 0x4000_0000, 0x4000_0000, FULL | kind << 61, leaf=leaf)
+    for access, cause in PAGE_FAULTS.items():
+        m.hart.menvcfg = 0
+        assert fault(m, 0x4000_0000, access) == cause
+        m.hart.menvcfg = hart.PBMTE
+        if kind == 3:
+            assert fault(m, 0x4000_0000, access) == cause
+        else:
+            assert go(m, 0x4000_0000, access) == 0x4000_0000
+    assert m.word(slot) >> 61 == kind
 
 
 def test_global_pointers_are_allowed() -> None:

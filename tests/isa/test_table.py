@@ -98,6 +98,9 @@ def test_disassembly_assembles_to_an_equal_instruction(row, bits: int, pc: int) 
     ("beq a0, zero, 0x1000", 0x00050063),
     ("csrrwi a0, mstatus, 8", 0x30045573), ("c.addi4spn a0, 16", 0x0808),
     ("amoadd.w.aqrl a0, a1, (a2)", 0x06B6252F), ("sfence.vma", 0x12000073), ("pause", 0x0100000F),
+    ("czero.eqz a0, a1, a2", 0x0EC5D533), ("czero.nez a0, a1, a2", 0x0EC5F533), ("wrs.nto", 0x00D00073),
+    ("wrs.sto", 0x01D00073), ("clmul a0, a1, a2", 0x0AC59533), ("clmulr a0, a1, a2", 0x0AC5A533),
+    ("clmulh a0, a1, a2", 0x0AC5B533),
 ])  # fmt: skip
 def test_known_words(text: str, word: int) -> None:
     assert table.assemble(text, 0x1000) == word

@@ -7,7 +7,20 @@ from __future__ import annotations
 from popek.devices import builtin
 from popek.devices.builtin import Builtin
 from popek.isa import hart as isa_hart
-from popek.isa.hart import ADUE, CBCFE, CBIE, CBZE, ECALL_FROM_SUPERVISOR, FIOM, STCE, SUPERVISOR, TW, Board, Hart
+from popek.isa.hart import (
+    ADUE,
+    CBCFE,
+    CBIE,
+    CBZE,
+    ECALL_FROM_SUPERVISOR,
+    FIOM,
+    PBMTE,
+    STCE,
+    SUPERVISOR,
+    TW,
+    Board,
+    Hart,
+)
 from popek.isa.pmp import pmp_open
 from popek.isa.status import MEDELEG_WRITABLE, SUPERVISOR_INTERRUPTS
 from popek.lang import Array, Opaque, addr_of, atomic_load, cast, fn, struct, u32, u64
@@ -74,7 +87,7 @@ def enter_supervisor(h: Hart) -> None:
     h.mode = SUPERVISOR
     h.medeleg = MEDELEG_WRITABLE & ~(1 << ECALL_FROM_SUPERVISOR)
     h.mideleg = SUPERVISOR_INTERRUPTS
-    h.menvcfg = STCE | ADUE | CBZE | CBCFE | CBIE | FIOM
+    h.menvcfg = STCE | PBMTE | ADUE | CBZE | CBCFE | CBIE | FIOM
     h.mcounteren = COUNTERS
     h.scounteren = COUNTERS
     h.mstatus = h.mstatus | TW         # the monitor wants to know when a hart has nothing to do (vmm/interpreter)

@@ -30,8 +30,8 @@ PIPE_PORTION = 4096            # a pipe that polls as writable takes so much wit
 PATIENCE = 200                 # milliseconds between two looks whether output is still wanted
 #: What the harts have, in the names of the device tree's riscv,isa-extensions.
 EXTENSIONS = (
-    "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicsr", "zifencei", "zihintpause", "zba", "zbb", "zbs",
-    "sstc", "svadu", "svinval",
+    "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintpause", "zawrs",
+    "zba", "zbb", "zbc", "zbs", "sstc", "svadu", "svinval", "svnapot", "svpbmt",
 )  # fmt: skip
 ENGINES = ("template", "step", "reference")
 TEMPLATE_HOSTS = ("x86_64", "amd64")  # the template engine reads and patches their machine code

@@ -38,7 +38,7 @@ UXL_64, SXL_64 = 2 << 32, 2 << 34
 SD = 1 << 63
 
 # menvcfg and senvcfg.
-FIOM, CBIE, CBCFE, CBZE, ADUE, STCE = 1 << 0, 3 << 4, 1 << 6, 1 << 7, 1 << 61, 1 << 63
+FIOM, CBIE, CBCFE, CBZE, ADUE, PBMTE, STCE = 1 << 0, 3 << 4, 1 << 6, 1 << 7, 1 << 61, 1 << 62, 1 << 63
 
 # Bits of Hart.poll. Anyone may set them; the hart's engine clears what it has looked after.
 POLL_INTERRUPT = 1         # an interrupt may have become pending: ask privileged.poll_interrupts
@@ -116,7 +116,7 @@ class Hart:
     reservation_value: u64
 
     # Not architectural
-    walk_level: u64        # of the last translation: the leaf's level, 0 for a 4 KiB page or none (TLBs need it)
+    walk_level: u64        # of the last translation: 0 for a 4 KiB page or none, or a superpage's level (for TLBs)
     tlb: u64               # host address of the current data TLB (engine/tlb)
     scratch: u64
     engine: Array[u64, 16]

@@ -1,4 +1,5 @@
-"""From virtual to physical: Sv39, Sv48, Sv57, with Svade/Svadu and PMP. The walk only; nothing is remembered here."""
+"""From virtual to physical: Sv39, Sv48, Sv57, with Svnapot, Svpbmt, Svade/Svadu and PMP. The walk only; nothing is
+remembered here."""
 from __future__ import annotations
 
 from popek.isa.hart import (
@@ -11,6 +12,7 @@ from popek.isa.hart import (
     MPP_SHIFT,
     MPRV,
     MXR,
+    PBMTE,
     STORE_ACCESS_FAULT,
     STORE_PAGE_FAULT,
     SUM,
@@ -24,7 +26,9 @@ from popek.lang import Trap, at_u64, atomic_cas, atomic_load, fn, i64, u32, u64
 READ, WRITE, EXECUTE = 0, 1, 2
 
 PTE_V, PTE_R, PTE_W, PTE_X, PTE_U, PTE_G, PTE_A, PTE_D = 1, 2, 4, 8, 16, 32, 64, 128
+PTE_RESERVED, PTE_PBMT, PTE_N = 0x7F << 54, 3 << 61, 1 << 63
 PPN_MASK = (1 << 44) - 1
+NAPOT_64K = 8                      # the lowest four bits of the page number of such a leaf
 SATP_BARE, SATP_SV39, SATP_SV48, SATP_SV57 = 0, 8, 9, 10
 
 
@@ -92,20 +96,27 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
         if host == 0 or not pmp_allows(h, slot, SUPERVISOR, READ):
             raise Trap(access_fault(access), vaddr)
         pte = atomic_load(at_u64(host))
-        # Bits 63:54 are Svnapot, Svpbmt and reserved: none is implemented
-        if pte & PTE_V == 0 or pte & (PTE_R | PTE_W) == PTE_W or pte >> 54 != 0:
+        if pte & PTE_V == 0 or pte & (PTE_R | PTE_W) == PTE_W or pte & PTE_RESERVED != 0:
             raise Trap(page_fault(access), vaddr)
         if pte & (PTE_R | PTE_X) == 0:
-            if level == 0 or pte & (PTE_A | PTE_D | PTE_U) != 0:
+            if level == 0 or pte & (PTE_A | PTE_D | PTE_U | PTE_PBMT | PTE_N) != 0:
                 raise Trap(page_fault(access), vaddr)
             level -= 1
             table = (pte >> 10 & PPN_MASK) << 12
         else:
             inside = (u64(1) << (12 + level * 9)) - 1
             frame = (pte >> 10 & PPN_MASK) << 12
-            if not leaf_allows(h, pte, access, mode) or frame & inside != 0:
+            size = level
+            if pte & PTE_N != 0:
+                # Svnapot. To whoever remembers translations this is a superpage of the lowest level
+                if level != 0 or pte >> 10 & 15 != NAPOT_64K:
+                    raise Trap(page_fault(access), vaddr)
+                inside = 0xFFFF
+                frame = frame & ~0xFFFF
+                size = 1
+            if not leaf_allows(h, pte, access, mode) or frame & inside != 0 or not memory_type_exists(h, pte):
                 raise Trap(page_fault(access), vaddr)
-            h.walk_level = level
+            h.walk_level = size
             marked = pte | PTE_A
             if access == WRITE:
                 marked = marked | PTE_D
@@ -118,6 +129,13 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
             if atomic_cas(at_u64(host), pte, marked):
                 return frame | vaddr & inside
             # Someone else changed the entry meanwhile: look at it again
+
+
+@fn(inline=True)
+def memory_type_exists(h: Hart, pte: u64) -> bool:
+    """Svpbmt, of a leaf: types 0 to 2, which mean the same here: memory is coherent and devices are in order anyway."""
+    kind = pte & PTE_PBMT
+    return kind == 0 or (h.menvcfg & PBMTE != 0 and kind != PTE_PBMT)
 
 
 @fn

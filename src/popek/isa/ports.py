@@ -29,12 +29,12 @@ def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
 
 @port
 def tlb_regime_changed(h: Hart) -> None:
-    """Mode, satp, mstatus.MPRV/MPP/SUM/MXR, menvcfg.ADUE or PMP changed: accesses may translate differently."""
+    """Mode, satp, mstatus.MPRV/MPP/SUM/MXR, menvcfg or PMP changed: accesses may translate differently."""
 
 
 @port
 def pmp_changed(h: Hart) -> None:
-    """PMP or menvcfg.ADUE changed: no translation kept so far may be used, in any regime (and tlb_regime_changed)."""
+    """PMP or menvcfg.ADUE, PBMTE changed: no translation kept may be used, in any regime (and tlb_regime_changed)."""
 
 
 @port

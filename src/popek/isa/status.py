@@ -19,6 +19,7 @@ from popek.isa.hart import (
     MPP_SHIFT,
     MPRV,
     MXR,
+    PBMTE,
     SD,
     SIE,
     SPIE,
@@ -45,7 +46,7 @@ SSTATUS_WRITABLE = SIE | SPIE | SPP | FS | SUM | MXR
 MIE_WRITABLE = 0xAAA
 SUPERVISOR_INTERRUPTS = 0x222
 MEDELEG_WRITABLE = 0xB3FF              # everything but ecall from M and the reserved causes
-MENVCFG_WRITABLE = STCE | ADUE | CBZE | CBCFE | CBIE | FIOM
+MENVCFG_WRITABLE = STCE | PBMTE | ADUE | CBZE | CBCFE | CBIE | FIOM
 SENVCFG_WRITABLE = CBZE | CBCFE | CBIE | FIOM
 CBIE_RESERVED = 2 << 4
 SATP_MODE_SHIFT = 60
@@ -151,7 +152,7 @@ def write_menvcfg(h: Hart, value: u64) -> None:
     """menvcfg."""
     old = h.menvcfg
     h.menvcfg = legal_cbie(value & MENVCFG_WRITABLE, old)
-    if (old ^ h.menvcfg) & ADUE != 0:
+    if (old ^ h.menvcfg) & (ADUE | PBMTE) != 0:
         pmp_changed(h)
         tlb_regime_changed(h)
     if (old ^ h.menvcfg) & STCE != 0:
