@@ -151,12 +151,13 @@ def smc(w: Writer, depth: int) -> None:
     if not before:
         slot = w.at
         w.raw(w.encode(BY_NAME["xori"], rd=w.target(), rs1=w.source()), 4)
+    half = r.random() < 0.3  # of an instruction
     w.patch(
         store,
-        r.choice(("sw", "sw", "sh", "sd") if not before else ("sw", "sh")),
+        "sh" if half else r.choice(("sw", "sw", "sd") if not before else ("sw",)),
         rs1=pointer,
         rs2=value,
-        imm=slot - w.p.words[index][0],
+        imm=slot - w.p.words[index][0] + (2 if half else 0),
     )
     if not before:
         w.raw(0x13, 4)  # what sd writes over

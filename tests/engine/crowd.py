@@ -13,7 +13,7 @@ import threading
 from popek.engine.template.pages import POLL_ENGINE
 from tests.engine import scaffold
 from tests.engine.native import NativeMachine
-from tests.engine.pair import Oracle, State, load_native, undefined
+from tests.engine.pair import Oracle, State, load_native
 from tests.engine.scaffold import Program
 
 
@@ -29,13 +29,8 @@ class Crowd:
 
     def expected(self, program: Program, polls: int = 700) -> State | None:
         """How the program ends; None if it does not, or does what the ISA leaves open."""
-        image = program.image()
-        self.oracle.load(program, image)
-        if (
-            not self.oracle.advance(polls)
-            or not self.oracle.desk.finished
-            or undefined(program, image, self.oracle.memory[:])
-        ):
+        self.oracle.load(program, program.image())
+        if not self.oracle.advance(polls) or not self.oracle.desk.finished or self.oracle.undefined:
             return None
         self.steps += self.oracle.steps
         return self.oracle.state

@@ -6,6 +6,7 @@ Each function writes one thing. Not here: control flow (control), how often what
 from __future__ import annotations
 
 from popek.isa import csr
+from tests.engine.scaffold import DATA, DATA_PAGES, EXECUTE_ONLY, OTHERS, READ_ONLY
 from tests.engine.writer import (
     BASE,
     BY_KIND,
@@ -142,51 +143,114 @@ def device(w: Writer, depth: int) -> None:
 def special(w: Writer, depth: int) -> None:
     """What needs several instructions and privilege."""
     r = w.r
-    one, two = w.target() or 29, w.target() or 30
-    if one == two:
-        two = 30 if one != 30 else 29
-    roll = r.randrange(6)
-    if roll == 0:  # other page tables
-        w.constant(one, r.randrange(P_SATP, P_TABLE))
-        w.put("csrrw", rd=0 if r.random() < 0.5 else two, rs1=one, imm=0x180, uimm=0x180)
-    elif roll == 1 and w.mode >= 1 and w.edits:  # a page-table entry
-        k = r.randrange(len(w.edits))
-        if k in w.machine_only and w.mode < 3:
-            return
-        w.constant(one, P_TABLE + 3 * k)
-        w.constant(two, P_TABLE + 3 * k + 1)
-        w.put("sd", rs1=one, rs2=two, imm=0)
-        if r.random() < 0.4:
-            w.put("sfence_vma")
-        else:
-            w.constant(one, P_TABLE + 3 * k + 2)
-            w.put("sfence_vma_address", rs1=one)
-    elif roll == 2 and w.mode == 3 and w.protecting:
-        which = r.randrange(4)
-        w.constant(one, r.randrange(P_PMP, P_PMP + 6))
-        w.put("csrw", rs1=one, imm=0x3B0 + which, uimm=0x3B0 + which)
-        w.constant(one, r.randrange(P_PMP + 6, P_STATUS))
-        w.put("csrw", rs1=one, imm=0x3A0, uimm=0x3A0)
-    elif roll == 3 and w.mode == 3:  # borrow another mode's view
-        w.constant(one, r.randrange(P_STATUS, POOL_SIZE))
-        w.put(r.choice(("csrrs", "csrrc")), rd=two, rs1=one, imm=0x300, uimm=0x300)
-    elif roll == 4 and w.mode >= 1:  # return to somewhere ahead
+    one, two = scratch(w)
+    roll = r.randrange(5)
+    if roll == 0:
+        other_tables(w, one, two)
+    elif roll == 1:
+        if w.edits:
+            edit_table(w, one, two, r.randrange(len(w.edits)))
+    elif roll == 2:
+        protect(w, one)
+    elif roll == 3 and w.mode >= 1:  # return to somewhere ahead
         rest = w.at
         w.put("auipc", rd=one, imm=0)
         index = w.raw(0x13, 4)
         number = 0x341 if w.mode == 3 else 0x141
         w.put("csrw", rs1=one, imm=number, uimm=number)
         if r.random() < 0.5:
-            number = 0x300 if w.mode == 3 else 0x100
-            w.constant(two, r.randrange(P_STATUS, POOL_SIZE))
-            w.put(r.choice(("csrrs", "csrrc")), rd=0, rs1=two, imm=number, uimm=number)
+            lend(w, two, 0)
         w.put("mret" if w.mode == 3 else "sret")
         w.patch(index, "addi", rd=one, rs1=one, imm=w.at - rest)
+    elif roll == 3:
+        lend(w, one, two)
     else:
         w.put(
             "cbo_zero" if r.random() < 0.5 else r.choice(("cbo_clean", "cbo_flush", "cbo_inval")),
             rs1=r.choice(BASE),
         )
+
+
+def scratch(w: Writer) -> tuple[int, int]:
+    """Two registers."""
+    one, two = w.target() or 29, w.target() or 30
+    if one == two:
+        two = 30 if one != 30 else 29
+    return one, two
+
+
+def other_tables(w: Writer, one: int, two: int) -> None:
+    """Another satp."""
+    w.constant(one, w.r.randrange(P_SATP, P_TABLE))
+    w.put("csrrw", rd=0 if w.r.random() < 0.5 else two, rs1=one, imm=0x180, uimm=0x180)
+
+
+def edit_table(w: Writer, one: int, two: int, k: int) -> None:
+    """Write a page-table entry, with a fence."""
+    if w.mode == 0 or (k in w.machine_only and w.mode < 3):
+        return
+    w.constant(one, P_TABLE + 3 * k)
+    w.constant(two, P_TABLE + 3 * k + 1)
+    w.put("sd", rs1=one, rs2=two, imm=0)
+    if w.r.random() < 0.3:
+        w.put("sfence_vma")
+    else:
+        w.constant(one, P_TABLE + 3 * k + 2)
+        w.put("sfence_vma_address", rs1=one)
+
+
+def protect(w: Writer, one: int) -> None:
+    """Other physical memory protection."""
+    if w.mode == 3 and w.protecting:
+        which = w.r.randrange(4)
+        w.constant(one, w.r.randrange(P_PMP, P_PMP + 6))
+        w.put("csrw", rs1=one, imm=0x3B0 + which, uimm=0x3B0 + which)
+        w.constant(one, w.r.randrange(P_PMP + 6, P_STATUS))
+        w.put("csrw", rs1=one, imm=0x3A0, uimm=0x3A0)
+
+
+def lend(w: Writer, one: int, two: int) -> None:
+    """Set or clear bits of the status: MPRV, SUM, MXR and others."""
+    number = 0x300 if w.mode == 3 else 0x100
+    w.constant(one, w.r.randrange(P_STATUS, POOL_SIZE))
+    w.put(w.r.choice(("csrrs", "csrrc")), rd=two, rs1=one, imm=number, uimm=number)
+
+
+def sandwich(w: Writer, depth: int) -> None:
+    """Accesses, a change of how addresses are translated, the same accesses; and the other way round."""
+    r = w.r
+    free = [c for c in (5, 6, 7, 12, 16, 28) if c not in w.keep]
+    if not free:
+        return
+    pointer = r.choice(free)
+    w.keep.add(pointer)
+    one, two = scratch(w)
+    k = r.randrange(len(w.edits)) & ~1 if w.edits else -1
+    if k >= 0 and r.random() < 0.7:  # where that entry shows
+        w.constant(pointer, P_TABLE + 3 * k + 2)
+        if r.random() < 0.5:
+            w.put("srli", rd=pointer, rs1=pointer, imm=12, uimm=12)
+            w.put("slli", rd=pointer, rs1=pointer, imm=12, uimm=12)
+            w.put("addi", rd=pointer, rs1=pointer, imm=8 * r.randrange(200))
+    else:
+        page = r.choice((READ_ONLY, EXECUTE_ONLY, EXECUTE_ONLY, OTHERS, OTHERS, r.randrange(DATA_PAGES)))
+        w.relative(pointer, DATA + 4096 * page + 8 * r.randrange(512))
+        k = k if r.random() < 0.2 else -1
+    change = r.choice((lend, other_tables, lend)) if k < 0 else None
+    rows = [
+        row for row in BY_KIND["memory"] if row.encoding.length == 4 and "rs1" in [f.name for f in row.encoding.fields]
+    ]
+    some = [(row, w.registers(row) or {}) for row in r.sample(rows, r.randrange(1, 4))]
+    for turn in range(r.choice((2, 3, 4))):
+        for row, chosen in some:
+            w.put(row, **{**chosen, "rs1": pointer, **({"imm": 0} if row.encoding.field("imm") else {})})
+        if change is None:
+            edit_table(w, one, two, k + (turn & 1))
+        elif w.protecting and r.random() < 0.3:
+            protect(w, one)
+        else:
+            change(w, one, two)
+    w.keep.discard(pointer)
 
 
 def interrupt(w: Writer, depth: int) -> None:

@@ -32,7 +32,6 @@ def smaller(program: Program, fails: Callable[[Program], bool]) -> Program:
             best = trial
     for name, value in (
         ("entries", []),
-        ("edited", []),
         ("pool", []),
         ("junk", -1),
         ("vectored", False),

@@ -20,6 +20,7 @@ HANDLER, SUPERVISOR_HANDLER, FINISH = RAM + 0x900, RAM + 0xC00, RAM + 0xE00  # n
 AREA, LANDINGS, POOL = RAM + 0x1000, RAM + 0x1040, RAM + 0x1800
 CODE, CODE_PAGES = RAM + 0x2000, 8
 DATA, DATA_PAGES = RAM + 0x1_0000, 16
+READ_ONLY, EXECUTE_ONLY, OTHERS = 12, 13, 14  # data pages under permissions of their own where pages are 4 KiB
 TABLES = RAM + 0x4_0000
 ROOT_A, ROOT_B, ROOT_48, ROOT_57 = (TABLES + 0x1000 * n for n in range(4))
 S_MIDDLE, S_LEAVES, U_MIDDLE_A, U_LEAVES_A, U_MIDDLE_B, U_LEAVES_B, BIG_MIDDLE, S_MIDDLE_B, S_LEAVES_B = (
@@ -58,7 +59,6 @@ class Program:
     state: dict[str, int] = field(default_factory=dict)  # Hart fields; x10, f3, pmpaddr2 for items of arrays
     pool: list[int] = field(default_factory=list)
     entries: list[tuple[int, int]] = field(default_factory=list)  # page-table entries that differ: address, value
-    edited: list[int] = field(default_factory=list)  # entries that the stream itself writes
     vectored: bool = False
     patience: int = (
         0  # faults after which the machine's handler goes on behind the instruction, not at the next landing
@@ -76,6 +76,7 @@ class Program:
     def from_json(text: str) -> Program:
         """From text."""
         raw = json.loads(text)
+        raw.pop("edited", None)
         for name in ("words", "landings", "entries"):
             raw[name] = [tuple(item) for item in raw[name]]
         return Program(**raw)
@@ -170,6 +171,9 @@ def tables() -> bytes:
     leaves(S_LEAVES_B, KERNEL, {k: v for k, v in turned.items() if k >= data})
     leaves(U_LEAVES_A, USER, {})
     leaves(U_LEAVES_B, USER, turned)
+    for leaf, usual in ((S_LEAVES, KERNEL), (S_LEAVES_B, KERNEL), (U_LEAVES_A, USER), (U_LEAVES_B, USER)):
+        for page, flags in ((READ_ONLY, usual & ~W), (EXECUTE_ONLY, usual & ~(R | W)), (OTHERS, usual ^ U)):
+            put(ram, leaf + 8 * (data + page), pte(RAM + (data + page << 12), flags))
     return bytes(ram[TABLES - RAM : TABLES_END - RAM])
 
 

@@ -31,6 +31,12 @@ from tests.engine.writer import (
 )  # fmt: skip
 
 
+def original(address: int) -> int:
+    """What a page-table entry is when nothing is said about it."""
+    at = address - scaffold.TABLES
+    return int.from_bytes(scaffold.tables()[at:at + 8], "little")
+
+
 class Streams(Writer):
     """Writes a whole program."""
 
@@ -41,7 +47,7 @@ class Streams(Writer):
             (34, items.alu), (18, items.memory), (6, items.atomic), (30 * f * f, items.fp), (4, items.csr_access),
             (1.2, items.system), (0.15, items.illegal), (1.2 if self.mode else 0.3, items.device), (1.2, items.special),
             (1.0, items.interrupt), (1.5, lambda w, d: w.pointers()), (1.2, control.smc), (0.6, control.wild),
-            (1.5 if depth < 2 else 0, control.stride)]  # fmt: skip
+            (2.0 if depth < 2 else 0, items.sandwich), (1.5 if depth < 2 else 0, control.stride)]  # fmt: skip
         if depth == 0:
             weights.append((0.1, control.wall))
         if depth < 3:
@@ -72,6 +78,7 @@ class Streams(Writer):
         """A short function."""
         link = self.r.choice(LINKS)
         self.keep.add(link)
+        self.mode = 0  # whoever may call it
 
         def write() -> None:
             for _ in range(self.r.randrange(1, 7)):
@@ -221,8 +228,10 @@ class Streams(Writer):
                 )
                 if r.random() < 0.4:  # a superpage, fenced by any address inside it
                     where = r.randrange(scaffold.SIZE)
-                    user = r.choice((scaffold.USER, scaffold.USER & ~W, scaffold.USER & ~D))
-                    kernel = r.choice((scaffold.KERNEL, scaffold.KERNEL & ~W))
+                    user = scaffold.USER & ~r.choice((W, D, X, R | W))
+                    kernel = scaffold.KERNEL & ~r.choice((W, W, X, R | W))
+                    if kernel & (R | X) != R | X:  # supervisor code may run there
+                        self.machine_only.add(len(self.edits))
                     edit = (scaffold.BIG_MIDDLE, scaffold.pte(RAM, user), scaffold.USER_BIG + where)
                     if r.random() < 0.5:
                         edit = (scaffold.ROOT_A + 8 * 258, scaffold.pte(RAM, kernel), scaffold.GIGAPAGE + where)
@@ -236,8 +245,10 @@ class Streams(Writer):
                         scaffold.pte(RAM + 4096 * r.choice((page, shown)), other),
                         window + 4096 * page,
                     )
-                self.edits.append(edit)
-                self.p.edited.append(edit[0])
+                back = original(edit[0])
+                if len(self.edits) in self.machine_only:
+                    self.machine_only.add(len(self.edits) + 1)
+                self.edits += [edit, (edit[0], back, edit[2])]
 
     def registers_at_start(self) -> None:
         """The hart's state."""

@@ -55,8 +55,8 @@ FREE_CSRS = """
     menvcfg mcountinhibit mscratch mepc mcause mtval mip mcycle minstret misa mstatus sstatus cycle time
     instret mhartid mhpmcounter3 tselect
 """.split()
-P_NUMBERS, P_RANDOM, P_POINTERS, P_DEVICES, P_CODE, P_SATP, P_TABLE, P_PMP, P_STATUS = 0, 16, 28, 44, 50, 62, 70, 82, 92
-POOL_SIZE = 96
+P_RANDOM, P_POINTERS, P_DEVICES, P_CODE, P_SATP, P_TABLE, P_PMP, P_STATUS = 16, 28, 44, 50, 62, 70, 94, 104
+POOL_SIZE = 112
 
 
 class Writer:
