@@ -13,9 +13,10 @@ from popek.lang import Function, Trap, at_u64, objects, source_fn, u32, u64
 from popek.lang.llvm import emit
 
 ROUNDED = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3}
+ROUNDED |= {"round": 1, "round_inexact": 1}
 ROUNDED |= {f"to_{integer}": 1 for integer in ("i32", "u32", "i64", "u64")}
 INTEGER = {"from_i64": 1, "from_u64": 1}
-EXACT = {"eq": 2, "lt": 2, "le": 2, "min": 2, "max": 2}
+EXACT = {"eq": 2, "lt": 2, "le": 2, "min": 2, "max": 2, "lt_quiet": 2, "le_quiet": 2, "minimum": 2, "maximum": 2}
 #: Number of operands by name.
 OPERANDS = {
     **{f"f{w}_{name}": n for w in (32, 64) for name, n in {**ROUNDED, **INTEGER, **EXACT}.items()},

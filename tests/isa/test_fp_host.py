@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from popek.isa import d, f, fp, fp_host
+from popek.isa import d, f, fp, fp_host, zfa
 from popek.isa.hart import Hart
 from popek.isa.op import declared
 from popek.lang.compiler import compile_ir
@@ -106,7 +106,7 @@ def test_instructions_need_no_constant_pool() -> None:
     from elftools.elf.elffile import ELFFile
 
     memory = ("flw", "fld", "fsw", "fsd")
-    meanings: list[Any] = [op.fn for module in (f, d) for op in declared(module) if op.name not in memory]
+    meanings: list[Any] = [op.fn for module in (f, d, zfa) for op in declared(module) if op.name not in memory]
     elf = ELFFile(io.BytesIO(compile_ir(emit(meanings, exports=meanings), 2)))
     pools = [s.name for s in elf.iter_sections() if s.name.startswith(".rodata.cst")]
     assert not pools

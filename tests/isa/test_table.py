@@ -107,6 +107,13 @@ def test_known_words(text: str, word: int) -> None:
     assert table.disassemble(word, 0x1000) == text
 
 
+def test_targets_wrap() -> None:
+    text = "jal zero, 0xfffffffffff00000"
+    assert table.disassemble(table.assemble(text, 0), 0) == text
+    with pytest.raises(ValueError, match="does not fit"):
+        table.assemble("jal zero, 0x100000", 0)
+
+
 @pytest.mark.parametrize("text", [
     "frobnicate a0", "add a0, a1", "lw a0, 4096(a1)", "add.aq a0, a1, a2", "beq a0, a1, 3", "csrw nothere, a0",
     "c.lwsp zero, 0(sp)", "c.mv a0, zero", "csrwi mstatus, 32",

@@ -7,7 +7,7 @@ import random
 from popek.isa import hart, table
 from popek.isa.encoding import Field
 from popek.isa.op import Op
-from popek.isa.paging import PTE_A, PTE_D, PTE_R, PTE_U, PTE_V, PTE_W, PTE_X
+from popek.isa.paging import PTE_A, PTE_D, PTE_N, PTE_R, PTE_U, PTE_V, PTE_W, PTE_X
 from tests.elves import elf
 from tests.suites.streams import (
     ALIGNED,
@@ -27,8 +27,8 @@ from tests.suites.streams import (
 )
 
 #: Not compared: what machines may answer differently, or what would end a stream.
-EXCLUDED = {"ecall", "mret", "sret", "wfi", "pause", "fence_instruction", "jalr", "cbo_inval", "cbo_clean", "cbo_flush",
-            "cbo_zero", "lr_w", "lr_d", "sc_w", "sc_d"}  # fmt: skip
+EXCLUDED = {"ecall", "mret", "sret", "wfi", "pause", "wrs_nto", "wrs_sto", "fence_instruction", "jalr", "cbo_inval",
+            "cbo_clean", "cbo_flush", "cbo_zero", "lr_w", "lr_d", "sc_w", "sc_d"}  # fmt: skip
 CSRS = ("fflags", "frm", "fcsr", "sscratch", "scause", "stval",
         "sstatus", "mstatus", "mvendorid", "satp")  # fmt: skip
 
@@ -78,7 +78,11 @@ class Generator:
                 flags |= PTE_V if self.random.random() < 0.95 else 0
                 flags |= user if self.random.random() < 0.8 else user ^ PTE_U
                 flags |= self.random.choice((0, PTE_A, PTE_A | PTE_D, PTE_A | PTE_D, PTE_A | PTE_D))
-                put(pages[2], n, DATA + self.random.randrange(DATA_PAGES) * 4096, flags)
+                flags |= self.random.choice((0, 0, 0, 1, 2)) << 61          # Svpbmt
+                frame = DATA + self.random.randrange(DATA_PAGES) * 4096
+                if self.random.random() < 0.15:
+                    flags, frame = flags | PTE_N, DATA + self.random.choice((8, 8, 8, 4)) * 4096
+                put(pages[2], n, frame, flags)
             out += b"".join(pages)
             assert root == TABLES + len(out) - 3 * 4096
         return bytes(out)

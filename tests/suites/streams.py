@@ -94,7 +94,7 @@ def harness(streams: int) -> bytes:
     a("csrw mtvec, t1", "addi t1, zero, -1", "csrw pmpaddr0, t1", "addi t1, zero, 31", "csrw pmpcfg0, t1")
     a("csrw medeleg, zero", "csrw mideleg, zero", "csrw mie, zero", "addi t1, zero, 7", "csrw mcounteren, t1")
     a("csrw scounteren, t1")
-    a.li("t1", hart.ADUE)
+    a.li("t1", hart.ADUE | hart.PBMTE)
     a("csrrs zero, menvcfg, t1")
     a("next:", f"ld t1, {LEFT}(t0)", "beq t1, zero, @report", "addi t1, t1, -1", f"sd t1, {LEFT}(t0)")
     a(f"ld t1, {STATE_AT}(t0)", f"addi t2, t1, {STATE_SIZE}", f"sd t2, {STATE_AT}(t0)")

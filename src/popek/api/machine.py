@@ -31,7 +31,7 @@ PATIENCE = 200                 # milliseconds between two looks whether output i
 #: What the harts have, in the names of the device tree's riscv,isa-extensions.
 EXTENSIONS = (
     "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintpause", "zawrs",
-    "zba", "zbb", "zbc", "zbs", "sstc", "svadu", "svinval", "svnapot", "svpbmt",
+    "zfa", "zba", "zbb", "zbc", "zbs", "sstc", "svadu", "svinval", "svnapot", "svpbmt",
 )  # fmt: skip
 ENGINES = ("template", "step", "reference")
 TEMPLATE_HOSTS = ("x86_64", "amd64")  # the template engine reads and patches their machine code

@@ -11,8 +11,19 @@ from popek.isa import fp_host_convert as conversions
 from popek.isa import fp_host_flags as status
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.softfloat.add import add, sub
-from popek.isa.softfloat.compare import classify, eq, greatest, le, least, lt
-from popek.isa.softfloat.convert import convert, from_integer, to_integer
+from popek.isa.softfloat.compare import (
+    classify,
+    eq,
+    greatest,
+    le,
+    le_quiet,
+    least,
+    lt,
+    lt_quiet,
+    maximum,
+    minimum,
+)
+from popek.isa.softfloat.convert import convert, from_integer, round_integral, to_integer, to_word_modulo
 from popek.isa.softfloat.div import div, sqrt
 from popek.isa.softfloat.mul import fma, mul
 from popek.lang import Trap, fn, source_fn, u32, u64, unlikely
@@ -75,6 +86,14 @@ f32_lt, f64_lt = _both("lt", lt, "ab", host.compare("olt", signaling=True), roun
 f32_le, f64_le = _both("le", le, "ab", host.compare("ole", signaling=True), rounds=False, result="bool")
 f32_min, f64_min = _both("min", least, "ab", host.extreme("slt"), rounds=False)
 f32_max, f64_max = _both("max", greatest, "ab", host.extreme("sgt"), rounds=False)
+f32_lt_quiet, f64_lt_quiet = _both(
+    "lt_quiet", lt_quiet, "ab", host.compare("olt", signaling=False), rounds=False, result="bool")  # fmt: skip
+f32_le_quiet, f64_le_quiet = _both(
+    "le_quiet", le_quiet, "ab", host.compare("ole", signaling=False), rounds=False, result="bool")  # fmt: skip
+f32_minimum, f64_minimum = _both("minimum", minimum, "ab", host.extreme("slt"), rounds=False)
+f32_maximum, f64_maximum = _both("maximum", maximum, "ab", host.extreme("sgt"), rounds=False)
+f32_round, f64_round = _both("round", round_integral, "a", host.integral("nearbyint"), last=(False,))
+f32_round_inexact, f64_round_inexact = _both("round_inexact", round_integral, "a", host.integral("rint"), last=(True,))
 f32_to_i32, f64_to_i32 = _both("to_i32", to_integer, "a", conversions.to_integer(32, signed=True), last=(32, True))
 f32_to_u32, f64_to_u32 = _both("to_u32", to_integer, "a", conversions.to_integer(32, signed=False), last=(32, False))
 f32_to_i64, f64_to_i64 = _both("to_i64", to_integer, "a", conversions.to_integer(64, signed=True), last=(64, True))
@@ -97,6 +116,15 @@ def f32_to_f64(h: Hart, a: u64, rm: u32) -> u64:
 
 _attempt(f64_to_f32, "f64_to_f32", "h: Hart, a: u64, rm: u32", conversions.narrow)
 _attempt(f32_to_f64, "f32_to_f64", "h: Hart, a: u64, rm: u32", conversions.widen)
+
+
+@fn
+def f64_to_word_modulo(h: Hart, a: u64) -> u64:
+    """fcvtmod.w.d: seldom executed, and too long for a template."""
+    return to_word_modulo(h, a, 11, 52)
+
+
+_attempt(f64_to_word_modulo, "f64_to_word_modulo", "h: Hart, a: u64", lambda symbol: None)
 
 
 @fn

@@ -91,6 +91,12 @@ def arithmetic(intrinsic: str, names: str) -> Builder:
     return lambda width: lambda symbol: build(width, symbol)
 
 
+def integral(intrinsic: str) -> Builder:
+    """nearbyint, rint: one instruction since SSE4.1."""
+    build = arithmetic(intrinsic, "a")
+    return lambda width: lambda symbol: build(width)(symbol) if "sse4.1" in features() else None
+
+
 def fused(width: int) -> Callable[[str], Made]:
     """fma. x86 does not flag infinity * 0 + quiet NaN as RISC-V does: softfloat sets the flags of NaN results."""
 

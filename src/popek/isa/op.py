@@ -30,7 +30,7 @@ KINDS = ("illegal", "alu", "load", "store", "amo", "branch", "jump", "jump_regis
 PARAMETERS = ("h", "rs1", "rs2", "rs3", "frs1", "frs2", "frs3", "imm", "pc", "next_pc", "rm")
 
 #: Assembly operand names that are views of the immediate.
-IMMEDIATES = ("imm", "uimm", "target", "upper", "shamt", "csr", "zimm", "pred", "succ")
+IMMEDIATES = ("imm", "uimm", "target", "upper", "shamt", "csr", "zimm", "pred", "succ", "constant")
 
 _SPLIT = re.compile(r"[\s,()]+")
 

@@ -4,7 +4,7 @@ A new extension is one name here.
 """
 from __future__ import annotations
 
-from popek.isa import a, c, d, f, i, m, privileged, zawrs, zba, zbb, zbc, zbs, zicbom, zicond, zicsr
+from popek.isa import a, c, d, f, i, m, privileged, zawrs, zba, zbb, zbc, zbs, zfa, zicbom, zicond, zicsr
 from popek.isa.decoding import decoder_source
 from popek.isa.executing import executor_source, scope_name
 from popek.isa.hart import FS, ILLEGAL_INSTRUCTION, Hart
@@ -12,7 +12,7 @@ from popek.isa.op import declared, expansions
 from popek.isa.text import Assembly
 from popek.lang import Trap, i32, source_fn, struct, u8, u16, u32, u64
 
-EXTENSIONS = (i, m, a, zicsr, privileged, zicond, zawrs, zba, zbb, zbc, zbs, zicbom, f, d, c)
+EXTENSIONS = (i, m, a, zicsr, privileged, zicond, zawrs, zba, zbb, zbc, zbs, zicbom, f, d, zfa, c)
 
 #: Every operation; its id is its position plus one.
 OPS = tuple(operation for extension in EXTENSIONS for operation in declared(extension))

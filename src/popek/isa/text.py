@@ -15,6 +15,10 @@ INTEGER = ["zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1"] + [f"a{
     [f"s{n}" for n in range(2, 12)] + [f"t{n}" for n in range(3, 7)]
 FLOAT = [f"ft{n}" for n in range(8)] + ["fs0", "fs1"] + [f"fa{n}" for n in range(8)] + \
     [f"fs{n}" for n in range(2, 12)] + [f"ft{n}" for n in range(8, 12)]
+#: Zfa's constants. Unprivileged ISA, "Zfa", table of the immediates of FLI.
+CONSTANTS = ("-1.0", "min", "0x1p-16", "0x1p-15", "0x1p-8", "0x1p-7", "0.0625", "0.125", "0.25", "0.3125", "0.375",
+             "0.4375", "0.5", "0.625", "0.75", "0.875", "1.0", "1.25", "1.5", "1.75", "2.0", "2.5", "3.0", "4.0", "8.0",
+             "16.0", "128.0", "256.0", "0x1p15", "0x1p16", "inf", "nan")
 ROUNDING = ("rne", "rtz", "rdn", "rup", "rmm", "", "", "dyn")
 _REGISTERS = {**{name: n for n, name in enumerate(INTEGER)}, **{name: n for n, name in enumerate(FLOAT)},
               **{f"{kind}{n}": n for kind in "xf" for n in range(32)}, "fp": 8}
@@ -106,6 +110,8 @@ def _show(row: Op | Expansion, name: str, word: int, pc: int) -> str:
             return NAMES.get(value & 0xFFF, hex(value & 0xFFF))
         case "zimm":
             return str(value >> 12)
+        case "constant":
+            return CONSTANTS[value]
     return str(value)
 
 
@@ -125,7 +131,7 @@ def _encode(row: Op | Expansion, given: tuple[str, ...], ordering: tuple[int, in
     for name, text in zip(wanted, values, strict=True):
         field = _field(row.encoding, name)
         if field is None:
-            if _read(name, name, pc) != _read(name, text, pc):
+            if name != text and _read(name, name, pc) != _read(name, text, pc):
                 raise ValueError(f"{row.mnemonic} takes {name} here")
         else:
             sums[field] = sums.get(field, 0) + _read(name, text, pc)
@@ -147,10 +153,12 @@ def _read(name: str, text: str, pc: int) -> int:
         return _REGISTERS[text]
     if name == "csr" and text in NUMBERS:
         return NUMBERS[text]
+    if name == "constant":
+        return CONSTANTS.index(text)
     value = int(text, 0)
     match name:
         case "target":
-            return value - pc
+            return (value - pc ^ 1 << 63) % (1 << 64) - (1 << 63)      # addresses wrap
         case "upper":
             return (value ^ 0x80000) - 0x80000 << 12 if 0 <= value < 1 << 20 else value << 12
         case "zimm":

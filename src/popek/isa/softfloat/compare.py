@@ -8,6 +8,7 @@ from popek.isa.softfloat.pack import (
     is_signaling,
     is_zero,
     magnitude,
+    nan_result,
     sign,
 )
 from popek.lang import fn, u32, u64
@@ -51,6 +52,22 @@ def le(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> bool:
 
 
 @fn
+def lt_quiet(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> bool:
+    """a < b, a quiet comparison."""
+    if is_nan(a, eb, fb) or is_nan(b, eb, fb):
+        return eq(h, a, b, eb, fb)
+    return lt(h, a, b, eb, fb)
+
+
+@fn
+def le_quiet(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> bool:
+    """a <= b, a quiet comparison."""
+    if is_nan(a, eb, fb) or is_nan(b, eb, fb):
+        return eq(h, a, b, eb, fb)
+    return le(h, a, b, eb, fb)
+
+
+@fn
 def least(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> u64:
     """minimumNumber (IEEE 754-2019, 9.6)."""
     if is_signaling(a, eb, fb) or is_signaling(b, eb, fb):
@@ -72,6 +89,22 @@ def greatest(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> u64:
     if is_nan(b, eb, fb) or precedes(b, a, eb, fb):
         return a
     return b
+
+
+@fn
+def minimum(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> u64:
+    """minimum (IEEE 754-2019, 9.6): a NaN wins."""
+    if is_nan(a, eb, fb) or is_nan(b, eb, fb):
+        return nan_result(h, a, b, eb, fb)
+    return a if precedes(a, b, eb, fb) else b
+
+
+@fn
+def maximum(h: Hart, a: u64, b: u64, eb: u32, fb: u32) -> u64:
+    """maximum (IEEE 754-2019, 9.6): a NaN wins."""
+    if is_nan(a, eb, fb) or is_nan(b, eb, fb):
+        return nan_result(h, a, b, eb, fb)
+    return b if precedes(a, b, eb, fb) else a
 
 
 @fn

@@ -12,6 +12,7 @@ from popek.isa.softfloat.pack import (
     is_infinite,
     is_nan,
     is_zero,
+    magnitude,
     nan_result,
     round_pack,
     rounds_up,
@@ -81,6 +82,66 @@ def to_integer(h: Hart, a: u64, rm: u32, bits: u32, is_signed: bool, eb: u32, fb
     if negative != 0:
         value = -value
     return integer(value, bits)
+
+
+@fn
+def to_word_modulo(h: Hart, a: u64, eb: u32, fb: u32) -> u64:
+    """a rounded towards zero, modulo 2**32, sign-extended. The flags are those of to_integer for 32 bits."""
+    if is_nan(a, eb, fb) or is_infinite(a, eb, fb):
+        h.fflags |= NV
+        return 0
+    if is_zero(a, eb, fb):
+        return 0
+    sig = significand(a, eb, fb)
+    below = 63 - exponent(a, eb, fb)
+    negative = sign(a, eb, fb)
+    value: u64 = 0
+    rest: u64 = 1
+    if below <= 0:
+        if below > -64:
+            value = sig << u64(-below)
+        h.fflags |= NV
+    else:
+        if below < 64:
+            value = sig >> u64(below)
+            rest = sig << u64(64 - below)
+        if value > 0x7FFFFFFF + negative:
+            h.fflags |= NV
+        elif rest != 0:
+            h.fflags |= NX
+    if negative != 0:
+        value = -value
+    return integer(value, 32)
+
+
+@fn
+def round_integral(h: Hart, a: u64, rm: u32, inexact: bool, eb: u32, fb: u32) -> u64:
+    """a rounded to an integer in its own format (IEEE 754-2019, 5.3.1, 5.9); `inexact`: tell when that changed it."""
+    if is_nan(a, eb, fb):
+        return nan_result(h, a, a, eb, fb)
+    size = magnitude(a, eb, fb)
+    field = size >> fb
+    bias = (u64(1) << (eb - 1)) - 1
+    if size == 0 or field >= bias + u64(fb):
+        return a
+    negative = sign(a, eb, fb)
+    # Bits order like the numbers: what is cut off, its half, and one unit of the last place that stays, are bits
+    rest = size
+    half = bias - 1 << fb
+    unit = bias << fb
+    odd: u64 = 0
+    if field >= bias:
+        unit = u64(1) << (bias + u64(fb) - field)
+        half = unit >> 1
+        rest = size & (unit - 1)
+        odd = u64(size & unit != 0)     # the last place of 1 is in the exponent field, which is odd there, too
+    size -= rest
+    if rest != 0:
+        if inexact:
+            h.fflags |= NX
+        if rounds_up(negative, odd, rest, half, rm):
+            size += unit
+    return signed(negative, size, eb, fb)
 
 
 @fn
