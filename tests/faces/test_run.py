@@ -153,7 +153,7 @@ def test_slow_reader_gets_everything(busybox):
 
 def test_terminal(busybox):
     with OnTerminal("run", busybox, columns=100, rows=40) as t:
-        assert t.until(b"# ").endswith(b"# ")
+        assert b"# " in t.until(b"# ")  # the shell may ask for the cursor right behind
         t.write(b"stty size; echo $TERM-; tty\n")
         assert b"40 100\r\n" in t.until(b"/dev/hvc0")
         t.until(b"# ")
