@@ -6,7 +6,7 @@ Each function writes one thing. Not here: control flow (control), how often what
 from __future__ import annotations
 
 from popek.isa import csr
-from tests.engine.scaffold import DATA, DATA_PAGES, EXECUTE_ONLY, OTHERS, READ_ONLY
+from tests.engine.scaffold import DATA, DATA_PAGES, EXECUTE_ONLY, OTHERS, READ_ONLY, SUPERPAGES
 from tests.engine.writer import (
     BASE,
     BY_KIND,
@@ -209,11 +209,12 @@ def protect(w: Writer, one: int) -> None:
         w.put("csrw", rs1=one, imm=0x3A0, uimm=0x3A0)
 
 
-def lend(w: Writer, one: int, two: int) -> None:
-    """Set or clear bits of the status: MPRV, SUM, MXR and others."""
+def lend(w: Writer, one: int, two: int, turn: int = -1, slot: int = 0) -> None:
+    """Set or clear bits of the status: MPRV, SUM, MXR and others; set in even turns, clear in odd ones."""
     number = 0x300 if w.mode == 3 else 0x100
-    w.constant(one, w.r.randrange(P_STATUS, POOL_SIZE))
-    w.put(w.r.choice(("csrrs", "csrrc")), rd=two, rs1=one, imm=number, uimm=number)
+    w.constant(one, slot or w.r.randrange(P_STATUS, POOL_SIZE))
+    how = w.r.choice(("csrrs", "csrrc")) if turn < 0 else ("csrrs", "csrrc")[turn & 1]
+    w.put(how, rd=two, rs1=one, imm=number, uimm=number)
 
 
 def sandwich(w: Writer, depth: int) -> None:
@@ -225,18 +226,25 @@ def sandwich(w: Writer, depth: int) -> None:
     pointer = r.choice(free)
     w.keep.add(pointer)
     one, two = scratch(w)
-    k = r.randrange(len(w.edits)) & ~1 if w.edits else -1
-    if k >= 0 and r.random() < 0.7:  # where that entry shows
+    k = r.randrange(len(w.edits)) & ~1 if w.edits and r.random() < 0.7 else -1
+    if k >= 0 and r.random() < 0.9:  # where that entry shows
         w.constant(pointer, P_TABLE + 3 * k + 2)
         if r.random() < 0.5:
             w.put("srli", rd=pointer, rs1=pointer, imm=12, uimm=12)
             w.put("slli", rd=pointer, rs1=pointer, imm=12, uimm=12)
             w.put("addi", rd=pointer, rs1=pointer, imm=8 * r.randrange(200))
+        if w.edits[k][0] in SUPERPAGES:  # somewhere else in it than where the fence says
+            w.put("lui", rd=one, imm=4096 * r.randrange(1, 16))
+            w.put("sub" if w.edits[k][2] & 0x4_0000 else "add", rd=pointer, rs1=pointer, rs2=one)
+    elif w.protecting and r.random() < 0.5:
+        w.constant(pointer, r.randrange(P_PMP, P_PMP + 6))
+        w.put("srli", rd=pointer, rs1=pointer, imm=10, uimm=10)
+        w.put("slli", rd=pointer, rs1=pointer, imm=12, uimm=12)
     else:
         page = r.choice((READ_ONLY, EXECUTE_ONLY, EXECUTE_ONLY, OTHERS, OTHERS, r.randrange(DATA_PAGES)))
         w.relative(pointer, DATA + 4096 * page + 8 * r.randrange(512))
-        k = k if r.random() < 0.2 else -1
-    change = r.choice((lend, other_tables, lend)) if k < 0 else None
+    slot = r.randrange(P_STATUS, POOL_SIZE)
+    tables = r.random() < 0.3
     rows = [
         row for row in BY_KIND["memory"] if row.encoding.length == 4 and "rs1" in [f.name for f in row.encoding.fields]
     ]
@@ -244,12 +252,14 @@ def sandwich(w: Writer, depth: int) -> None:
     for turn in range(r.choice((2, 3, 4))):
         for row, chosen in some:
             w.put(row, **{**chosen, "rs1": pointer, **({"imm": 0} if row.encoding.field("imm") else {})})
-        if change is None:
+        if k >= 0:
             edit_table(w, one, two, k + (turn & 1))
-        elif w.protecting and r.random() < 0.3:
+        elif w.protecting and r.random() < 0.4:
             protect(w, one)
+        elif tables:
+            other_tables(w, one, two)
         else:
-            change(w, one, two)
+            lend(w, one, two, turn, slot)
     w.keep.discard(pointer)
 
 

@@ -26,6 +26,7 @@ ROOT_A, ROOT_B, ROOT_48, ROOT_57 = (TABLES + 0x1000 * n for n in range(4))
 S_MIDDLE, S_LEAVES, U_MIDDLE_A, U_LEAVES_A, U_MIDDLE_B, U_LEAVES_B, BIG_MIDDLE, S_MIDDLE_B, S_LEAVES_B = (
     TABLES + 0x1000 * n for n in range(4, 13)
 )
+SUPERPAGES = (BIG_MIDDLE, ROOT_A + 8 * 258)  # entries
 TABLES_END = TABLES + 0x1000 * 13
 
 # Windows: virtual addresses at which all of RAM is seen.

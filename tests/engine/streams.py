@@ -295,6 +295,8 @@ class Streams(Writer):
         blocks = r.randrange(4, 14)
         for i in range(blocks):
             self.block(i == blocks - 1)
+        for landing in r.choices(self.p.landings, k=r.choice((0, 2, 6))):  # and again
+            self.p.landings.insert(r.randrange(len(self.p.landings) + 1), landing)
         return self.p
 
 

@@ -80,6 +80,23 @@ def test_sfence_by_address_reaches_all_of_a_superpage() -> None:
     assert result(m) == 0xF + 0xF00
 
 
+def test_sfence_by_address_reaches_code_in_a_superpage() -> None:
+    m = NativeMachine()
+    one, two = paged(m)
+    m.put(RAM + 0x8_0000, scaffold.pte(0, scaffold.KERNEL))
+    m.program("addi a0, a0, 1\n jalr zero, 0(ra)", RAM + 0x1_0000)
+    trap = RAM + 0x5000
+    m.program(finish("addi a0, a0, 100"), trap)
+    m.hart.mtvec = trap
+    supervise(m, one, two)
+    big = RAM + 0x8_0000 + 0x3000
+    m.hart.x[20], m.hart.x[21], m.hart.x[22] = 0xC002_0000, big, scaffold.pte(RAM, scaffold.KERNEL & ~scaffold.X)
+    m.hart.x[23] = 0xC001_0000
+    m.program(finish("jalr ra, 0(s7)\n jalr ra, 0(s7)\n sd s6, 0(s5)\n sfence.vma s4\n jalr ra, 0(s7)"))
+    assert result(m) == 102
+    assert (m.hart.mcause, m.hart.mtval) == (12, 0xC001_0000)
+
+
 def test_code_reached_through_two_addresses() -> None:
     """auipc and jal of one physical page, run at two virtual addresses."""
     m = NativeMachine()
