@@ -4,6 +4,7 @@ The only place that binds the typed subset's ports. Compiled once; a start from 
 """
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -127,7 +128,11 @@ def image(engine: str, progress: Callable[[str], None] | None = None) -> Image:
     def make() -> Image:
         if engine == "template":
             _templates_meanwhile()
-        return objects.build(text(engine))
+        gc.disable()  # a front end makes trees, not garbage
+        try:
+            return objects.build(text(engine))
+        finally:
+            gc.enable()
 
     return objects.cached(key(engine), make, progress)
 

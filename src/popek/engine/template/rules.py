@@ -15,7 +15,7 @@ from popek.lang.functions import Function
 
 # Operations that programs execute most: these know pinned registers; the others work on memory, around spills.
 FREQUENT = frozenset(
-    "add sub and_ or_ xor addw subw addi addiw andi ori xori slli srli srai slliw sltiu mul "
+    "add sub and_ or_ xor addw addi addiw andi ori xori slli srli srai slliw sltiu mul "
     "beq bne blt bge bltu bgeu lb lh lw ld lbu lhu lwu sb sh sw sd flw fld fsw fsd".split()
 )
 # Of those, the ones whose way through the TLB knows pinned registers, too.
