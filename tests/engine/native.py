@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from popek.base.memory import Block
 from popek.engine import tlb
 from popek.engine.template import setup
 from popek.isa import table
@@ -82,8 +83,8 @@ class NativeMachine:
 
     def __init__(self, harts: int = 1, size: int = 1 << 20, private: bool = False) -> None:
         self.library = library()
-        self.code_map = setup.Memory(max(size >> 12, 4096))
-        self.rams = [setup.Memory(size) for _ in range(harts if private else 1)]
+        self.code_map = Block(max(size >> 12, 4096))
+        self.rams = [Block(size) for _ in range(harts if private else 1)]
         self.memory = self.rams[0].map
         self.boards = []
         for ram in self.rams:

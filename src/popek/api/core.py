@@ -6,37 +6,17 @@ Knows names of exported functions and nothing of layouts, so that a start from t
 from __future__ import annotations
 
 import ctypes
-import mmap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from popek.api import native
+from popek.base.memory import Block
 
 if TYPE_CHECKING:
     from popek.lang.objects import Library
 
-NORESERVE = 0x4000  # MAP_NORESERVE, which mmap names from Python 3.13 on
 _u64, _u32 = ctypes.c_uint64, ctypes.c_uint32
 _HALTED = 4
-
-
-class Block:
-    """Zeroed host memory, touched as needed."""
-
-    def __init__(self, size: int) -> None:
-        self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
-        anchor = ctypes.c_char.from_buffer(self.map)
-        self.address = ctypes.addressof(anchor)
-        del anchor
-        self.view = memoryview(self.map)
-
-    def free(self) -> None:
-        """Give it back, unless somebody still looks at it."""
-        try:
-            self.view.release()
-            self.map.close()
-        except BufferError:
-            pass
 
 
 class NativeCore:

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from popek.abi import image
-from popek.api.core import Block, NativeCore
+from popek.api.core import NativeCore
 from popek.api.devicetree import Place
 from popek.api.devicetree import build as build_device_tree
 from popek.base.errors import BadInput, PopekError
+from popek.base.memory import Block
 from popek.devices.bus import Bus, GuestMemory, Line
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from popek.api import guest, native
-from popek.api.core import Block
+from popek.base.memory import Block
 from popek.devices.bus import Request
 from popek.engine.reference import DEFAULT_PORTS, Reference
 from popek.isa import interrupts

@@ -11,13 +11,14 @@ import mmap
 import os
 from typing import Any
 
+from popek.base.memory import Block
+
 ARENA = 64 << 20  # bytes of code a hart may hold; touched as needed
 PAGES = 4096  # guest pages with translations
 LINKS = 1 << 20
 CELLS = 1 << 19  # accesses of memory with a TLB entry of their own
 CELL_BYTES = 16
 MAP_FIXED = 0x10
-NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 on
 
 STATISTICS = (
     "slow_steps",
@@ -68,15 +69,6 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     return functions, bound, substitute
 
 
-class Memory:
-    """Zeroed memory of the host, touched as needed, with its address."""
-
-    def __init__(self, size: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
-        self.map = mmap.mmap(-1, size, flags=flags)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-
-
 class Arena:
     """Code memory with two views, so that no mapping is both writable and executable; behind the executable one, data
     that code reaches by its distance (cells)."""
@@ -85,7 +77,7 @@ class Arena:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.mmap.restype = ctypes.c_void_p
         libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-        self.behind = Memory(size + data_size)
+        self.behind = Block(size + data_size)
         fd = os.memfd_create("popek-code", os.MFD_CLOEXEC)
         try:
             os.ftruncate(fd, size)
@@ -115,7 +107,7 @@ class TemplateEngine:
         self.packed = ctypes.create_string_buffer(packed, len(packed) + 8)
         self.packed_address = (ctypes.addressof(self.packed) + 7) & ~7
         ctypes.memmove(self.packed_address, packed, len(packed))
-        self.library = Memory(library_size)
+        self.library = Block(library_size)
         native.call("popek.engine.template.start.open_library", None, u64, u64)(
             self.library.address, self.packed_address
         )
@@ -123,9 +115,9 @@ class TemplateEngine:
 
     def attach(self, hart: int, index: int, harts: int) -> None:
         """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
-        cache, arena = Memory(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES)
+        cache, arena = Block(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES)
         pages, links, accesses = (
-            Memory(n * size)
+            Block(n * size)
             for n, size in ((PAGES, self.page_size), (LINKS, self.link_size), (CELLS, self.access_size))
         )
         self.keep += [cache, arena, pages, links, accesses]
