@@ -16,6 +16,8 @@ from enum import IntEnum, IntFlag
 MAGIC = b"popekrg1"
 PAGE = 4096
 MAX_PAGES = 8  # guest pages that one region may be made from
+RAM_BASE = 0x8000_0000  # what BARE regions take for granted
+VIEWS_AT, VIEW_BYTES = 16, 32  # of RegionData: where its views begin, and the size of one
 _HEADER = struct.Struct("<8s12I")
 _RELOCATION = struct.Struct("<IHHq")
 _SPAN = struct.Struct("<iHH")
@@ -45,7 +47,7 @@ class Reloc(IntEnum):
 class RegionFlag(IntFlag):
     """Properties of a region."""
 
-    BARE = 1  # reads assume that data addresses are physical ones, and RAM readable
+    BARE = 1  # reads assume that data addresses are physical ones, that RAM begins at RAM_BASE and may be read
 
 
 @dataclass(frozen=True)
@@ -158,3 +160,19 @@ def unpack(data: bytes | memoryview) -> Region:
     return Region(
         bytes(view[code : code + size]), patches, found, entry, views, instructions, RegionFlag(flags)
     )
+
+
+def beginning(data: bytes, most: int) -> tuple[int, bytes]:
+    """What the code cache finds a region by: its entry's offset in the page, and up to `most` guest bytes there.
+
+    Raises ValueError if `data` is no region image.
+    """
+    try:
+        magic, total, *_, spans, count, at, _, entry, _, _ = _HEADER.unpack_from(data)
+        for page, first, length in _SPAN.iter_unpack(data[spans : spans + _SPAN.size * count]):
+            if page == 0 and first <= entry < first + length and magic == MAGIC and total == len(data):
+                return entry, bytes(data[at + entry - first : at + min(entry - first + most, length)])
+            at += length
+    except struct.error:
+        pass
+    raise ValueError("not a region image")
