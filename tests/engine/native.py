@@ -11,6 +11,7 @@ from typing import Any
 from popek.base.memory import Block
 from popek.engine import tlb
 from popek.engine.template import setup
+from popek.engine.template.layout import Cache
 from popek.isa import table
 from popek.isa.hart import Board, Hart, reset
 from popek.isa.pmp import pmp_open
@@ -200,6 +201,19 @@ class NativeMachine:
         """Let the TLB's generations run out after about so many flushes (engine.tlb)."""
         tables = tlb.Tlbs.ctype().from_address(self.harts[number].engine[tlb.E_TLBS])
         tables.generation = max(tables.generation, tlb.LAST_GENERATION - tlb.GENERATION_STEP * flushes_left)
+
+    def install(self, image: bytes, pc: int, number: int = 0) -> int:
+        """Install a region image (engine.optimizing.image) for `pc` as the hart's mode sees it; the hart must not run.
+
+        What became of it: engine.optimizing.state.INSTALLED and others.
+        """
+        install = self.library.call("popek.engine.optimizing.regions.install", *[ctypes.c_uint64] * 5, ctypes.c_uint32)
+        held = ctypes.create_string_buffer(image, len(image))
+        return int(install(self.address(number), ctypes.addressof(held), len(image), pc, self.harts[number].mode))
+
+    def cache(self, number: int = 0) -> Any:
+        """The hart's code cache (template.layout.Cache)."""
+        return Cache.ctype().from_address(self.harts[number].engine[0])
 
     def statistics(self, number: int = 0) -> dict[str, int]:
         """The engine's counters."""

@@ -16,7 +16,9 @@ from tests.engine.native import NativeMachine
 from tests.engine.scaffold import RAM, Program
 from tests.isa.machine import Machine
 
-PRIVATE = {"board", "vm", "tlb", "scratch", "engine", "walk_level", "trap_cause", "trap_tval", "poll", "hartid"}
+PRIVATE = set(
+    "board vm tlb scratch engine walk_level walk_inside trap_cause trap_tval poll hartid".split()
+)
 FIELDS = [name for name in Hart.fields if name not in PRIVATE]
 ARRAYS = {name for name in FIELDS if hasattr(Hart.fields[name], "count") or name in ("x", "f", "pmpcfg", "pmpaddr")}
 SCALARS = [name for name in FIELDS if name not in ARRAYS]

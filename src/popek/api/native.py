@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from popek.lang.objects import Image
 
 #: What may end up in a build, under src/popek.
-_TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py")
+_TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py",
+             *(f"engine/optimizing/{name}.py" for name in ("hooks", "image", "regions", "sampling", "state", "views")))
 _STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/step.py")
 _MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
 _SOURCES = {"templates": _TEMPLATE, "template": _TEMPLATE + _MONITOR, "step": _STEP + _MONITOR}

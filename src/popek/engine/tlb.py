@@ -26,7 +26,7 @@ USER, SUPERVISOR, SUPERVISOR_SUM, MACHINE = 0, 1, 2, 3
 REGIMES = 4
 
 # Words of Hart.engine
-E_TLBS, E_READ_GENERATION, E_WRITE_GENERATION = 0, 6, 7
+E_TLBS, E_READ_GENERATION, E_WRITE_GENERATION, E_VIEW = 0, 6, 7, 8
 
 
 @struct
@@ -42,13 +42,15 @@ class DataTlb:
     """One regime's table. `read` must stay first: both halves are addressed from one base.
 
     What was filled under another generation is void: a flush is a new generation. No generation is 0, nor is the tag
-    of an entry in use.
+    of an entry in use. `view` is for whoever keeps translations elsewhere: a number that never comes again, and another
+    one whenever anything of this regime becomes void.
     """
 
     read: Array[Entry, ENTRIES]
     write: Array[Entry, ENTRIES]
     read_generation: u64
     write_generation: u64
+    view: u64
 
 
 @struct
@@ -65,6 +67,7 @@ class Tlbs:
 
     data: Array[DataTlb, REGIMES]
     generation: u64  # the last one given out
+    view: u64  # likewise
     cells: u64  # host address of Entry records that an engine keeps at its own places, and their number
     cell_count: u64
     pages: Array[u64, 64]  # by page number modulo 4096: entries may exist, outside regime MACHINE
@@ -125,10 +128,31 @@ def regime_of(h: Hart) -> u32:
 @fn(inline=True)
 def select(h: Hart, t: Tlbs) -> None:
     """Point the hart at the table of its present regime."""
-    d = t.data[regime_of(h)]
+    regime = regime_of(h)
+    d = t.data[regime]
     h.tlb = addr_of(d)
     h.engine[E_READ_GENERATION] = d.read_generation
     h.engine[E_WRITE_GENERATION] = d.write_generation
+    h.engine[E_VIEW] = d.view
+    if h.mode == MACHINE_MODE and regime != MACHINE:  # MPRV: fetches are of another regime than data
+        t.view += 1
+        h.engine[E_VIEW] = t.view
+
+
+@fn(inline=True)
+def renew_view(t: Tlbs, regime: u64) -> None:
+    """What was remembered elsewhere of a regime is void. The caller selects anew."""
+    t.view += 1
+    t.data[regime].view = t.view
+
+
+@fn
+def renew_views(h: Hart) -> None:
+    """What was remembered elsewhere is void, in all regimes; entries stay."""
+    t = tlbs(h)
+    for r in range(REGIMES):
+        renew_view(t, r)
+    select(h, t)
 
 
 @fn
@@ -162,6 +186,7 @@ def renew(t: Tlbs, regime: u64) -> None:
     g = new_generation(t)
     t.data[regime].read_generation = g
     t.data[regime].write_generation = g
+    renew_view(t, regime)
 
 
 @fn
@@ -241,6 +266,7 @@ def protect(h: Hart) -> None:
     t = tlbs(h)
     for r in range(REGIMES):
         t.data[r].write_generation = new_generation(t)
+        renew_view(t, r)
     select(h, t)
 
 

@@ -28,8 +28,8 @@ from popek.lang.run import Runner
 #: What a program may know and change: all other fields of Hart that mean anything are configuration.
 VISIBLE = ("pc", "x", "f", "fflags", "frm")
 #: Bookkeeping that no instruction can show.
-HIDDEN = ("trap_cause", "trap_tval", "board", "vm", "tlb", "scratch", "engine", "walk_level", "reservation_addr",
-          "reservation_value", "poll", "pmp_used", "pmp_locked")  # fmt: skip
+HIDDEN = ("trap_cause", "trap_tval", "board", "vm", "tlb", "scratch", "engine", "walk_level", "walk_inside",
+          "reservation_addr", "reservation_value", "poll", "pmp_used", "pmp_locked")  # fmt: skip
 
 RAM_BASE, RAM_SIZE = 0x8000_0000, 8192
 #: Ports whose call is itself a change of the machine: translations, sleep, deadlines.

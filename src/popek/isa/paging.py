@@ -76,15 +76,27 @@ def translate(h: Hart, vaddr: u64, access: u32) -> u64:
     paddr = vaddr
     h.walk_level = 0
     if mode != MACHINE and h.satp >> 60 != SATP_BARE:
-        paddr = walk(h, vaddr, access, mode)
+        paddr = walk(h, vaddr, access, mode, True)
     if not pmp_allows(h, paddr, mode, access):
         raise Trap(access_fault(access), vaddr)
     return paddr
 
 
 @fn
-def walk(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
-    """Privileged ISA, "Virtual Address Translation Process"."""
+def peek(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
+    """What `translate` would say for an access in that mode; raises also where it would have to set A or D."""
+    paddr = vaddr
+    h.walk_level = 0
+    if mode != MACHINE and h.satp >> 60 != SATP_BARE:
+        paddr = walk(h, vaddr, access, mode, False)
+    if not pmp_allows(h, paddr, mode, access):
+        raise Trap(access_fault(access), vaddr)
+    return paddr
+
+
+@fn
+def walk(h: Hart, vaddr: u64, access: u32, mode: u32, sets: bool) -> u64:
+    """Privileged ISA, "Virtual Address Translation Process". `sets`: A and D may be set; else that is a fault, too."""
     level = (h.satp >> 60) - (SATP_SV39 - 2)
     unused = 43 - level * 9          # virtual address bits that must repeat the highest translated one
     if u64(i64(vaddr << unused) >> unused) != vaddr:
@@ -117,12 +129,13 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
             if not leaf_allows(h, pte, access, mode) or frame & inside != 0 or not memory_type_exists(h, pte):
                 raise Trap(page_fault(access), vaddr)
             h.walk_level = size
+            h.walk_inside = inside
             marked = pte | PTE_A
             if access == WRITE:
                 marked = marked | PTE_D
             if marked == pte:
                 return frame | vaddr & inside
-            if h.menvcfg & ADUE == 0:
+            if h.menvcfg & ADUE == 0 or not sets:
                 raise Trap(page_fault(access), vaddr)
             if not pmp_allows(h, slot, SUPERVISOR, WRITE):
                 raise Trap(access_fault(access), vaddr)

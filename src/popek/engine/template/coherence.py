@@ -11,7 +11,8 @@ that holds translations; each looks at its next return to the engine whether cod
 from __future__ import annotations
 
 from popek.engine import tlb
-from popek.engine.template.layout import BUCKETS, CHANGES, E_JUMPS, HALFWORDS, UNSETTLED, Cache
+from popek.engine.optimizing import hooks
+from popek.engine.template.layout import BUCKETS, CHANGES, E_JUMPS, HALFWORDS, UNSETTLED, Cache, CodePage
 from popek.engine.template.pages import (
     POLL_ENGINE,
     cache_of,
@@ -55,13 +56,20 @@ def hit(h: Hart, c: Cache, host: u64, first: u64, last: u64) -> None:
     while number != 0:
         page = code_page(c, number - 1)
         if page.host == host and page.marked:
-            i = low
-            while i <= last >> 1 and i < HALFWORDS:
-                if page.entry[i] != 0:
-                    forget_page(h, c, page)
-                    break
-                i += 1
+            if any_code(page, low, last >> 1) or hooks.any_over(c, page, first, last):
+                forget_page(h, c, page)
         number = page.chain
+
+
+@fn(inline=True)
+def any_code(page: CodePage, first: u64, last: u64) -> bool:
+    """Is anything translated that begins at halfwords first..last?"""
+    i = first
+    while i <= last and i < HALFWORDS:
+        if page.entry[i] != 0:
+            return True
+        i += 1
+    return False
 
 
 @fn
@@ -152,6 +160,8 @@ def fence_i(h: Hart) -> None:
     """
     c = cache_of(h)
     look_after(h, c)
+    if atomic_load(c.optimizing.asked) != 0:
+        atomic_or(h.poll, POLL_ENGINE)  # not now
     if c.unsettled_count == 0:
         return
     settled = True
@@ -194,8 +204,8 @@ def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
     if flags & FLUSH_BY_ADDRESS != 0:
         if tlb.flush_page(h, vaddr):
             clear_fetch(c)
-        else:
-            forget_fetches(c, vaddr)
+        elif forget_fetches(c, vaddr):
+            tlb.renew_views(h)
     else:
         tlb.flush(h)
         clear_fetch(c)

@@ -10,6 +10,7 @@ instruction about to run), so that straight-line code does not count at all and 
 
 from enum import IntEnum, IntFlag
 
+from popek.engine.optimizing.state import Optimizing
 from popek.engine.tlb import PAGE, Tlbs
 from popek.isa.table import Decoded
 from popek.lang import Array, Ptr, i32, struct, u8, u16, u32, u64
@@ -31,7 +32,7 @@ RUN_BYTES = 96 * 1024  # room asked for in the arena before a run is begun
 PENDING = 4096  # jumps to stubs of one run
 FAR = 512  # branches of one run that leave the page
 
-# Words of Hart.engine used by generated code; engine.tlb has some more
+# Words of Hart.engine used by generated code; engine.tlb and optimizing.state have some more
 E_CACHE, E_JUMPS, E_SLOW, E_LINK, E_RESOLVE, E_SINK = 0, 1, 2, 3, 4, 5
 
 
@@ -73,6 +74,13 @@ class Fixed(IntEnum):
     FAR = 9  # to another page
     FAR_BACK = 10
     JUMP = 11  # without retiring anything
+    REGION_STEP = 12  # how regions leave: optimizing.image.Symbol
+    REGION_FAR = 13
+    REGION_POLL = 14
+    REGION_INDIRECT = 15
+    REGION_REFRESH = 16
+    REGION_READ = 17  # what they call
+    REGION_WRITE = 18
 
 
 class Kind(IntEnum):
@@ -177,9 +185,11 @@ class CodePage:
     host: u64  # host address of the page's bytes
     number: u32
     marked: bool  # in Board.code_map
+    regions: u32  # how many regions depend on the page's bytes
     chain: u64  # number + 1 of the next page in the bucket, 0: none
     entry: Array[u32, HALFWORDS]  # offset in the arena, 0: not translated
     seq: Array[u16, HALFWORDS]
+    known: Array[u64, HALFWORDS // 64]  # bits: was translated before the page's templates made room for a region
 
 
 @struct
@@ -288,6 +298,7 @@ class Cache:
     far_retired: Array[u32, FAR]
     far_back: Array[u32, FAR]
     far_target: Array[u64, FAR]
+    optimizing: Optimizing
     epoch: u64  # counts the times that translations were forgotten
     translated: u64  # statistics
     slow_steps: u64

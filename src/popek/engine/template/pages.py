@@ -7,6 +7,8 @@ who writes to code and who is told (coherence), translation (translate), the way
 from __future__ import annotations
 
 from popek.engine import tlb
+from popek.engine.optimizing import hooks
+from popek.engine.optimizing.state import REGION_PAGES
 from popek.engine.template.layout import (
     BUCKETS,
     E_CACHE,
@@ -86,9 +88,12 @@ def find(h: Hart, c: Cache, vpage: u64, host: u64) -> u64:
     page.host = host
     page.number = u32(number)
     page.marked = False
+    page.regions = 0
     page.chain = c.buckets[bucket]
     for i in range(HALFWORDS):
         page.entry[i] = 0
+    for i in range(HALFWORDS // 64):
+        page.known[i] = 0
     c.buckets[bucket] = number + 1
     c.page_count = number + 1
     return number
@@ -127,8 +132,12 @@ def unmark(h: Hart, c: Cache, page: CodePage) -> None:
 @fn
 def forget_entries(c: Cache, page: CodePage) -> None:
     """Throw one page's translations away; it stays marked. The caller must not return into them."""
+    if page.regions != 0:
+        hooks.kill_all_of(c, page)
     for i in range(HALFWORDS):
         page.entry[i] = 0
+    for i in range(HALFWORDS // 64):
+        page.known[i] = 0
     clear_jumps(c)
 
 
@@ -146,6 +155,7 @@ def forget_all(h: Hart, c: Cache) -> None:
         page = code_page(c, i)
         if page.marked:
             unmark(h, c, page)
+    hooks.forget(c)
     for b in range(BUCKETS):
         c.buckets[b] = 0
     c.page_count = 0
@@ -194,8 +204,8 @@ def clear_jumps(c: Cache) -> None:
 
 
 @fn
-def forget_fetches(c: Cache, vaddr: u64) -> None:
-    """Forget where fetches from one page lead, and jumps if any may lead there."""
+def forget_fetches(c: Cache, vaddr: u64) -> bool:
+    """Forget where fetches from one page lead, and jumps if any may lead there. True if a region may go on there."""
     slot = (vaddr >> 12) & (FETCH_ENTRIES - 1)
     bit = (vaddr >> 12) & (JUMP_PAGES - 1)
     jumps: u64 = 0
@@ -205,3 +215,5 @@ def forget_fetches(c: Cache, vaddr: u64) -> None:
     c.epoch += 1
     if jumps & 1 != 0:
         clear_jumps(c)
+    bit = (vaddr >> 12) & (REGION_PAGES - 1)
+    return c.optimizing.page_bits[bit >> 6] >> (bit & 63) & 1 != 0

@@ -1,11 +1,15 @@
 """The way into, between and out of translated code: what generated code calls, and the exported run loop.
 
-Lives here: the three helpers behind the glue (slow step, link, resolve), each of which returns the code address to go
-on at. Not here: translation (translate), pages and coherence, traps and interrupts (vmm.dispatcher, through ports).
+Lives here: the helpers behind the glue (slow step, link, resolve; of regions step_at and refresh), each of which
+returns the code address to go on at. Not here: translation (translate), pages and coherence, traps and interrupts
+(vmm.dispatcher, through ports).
 """
 
 from __future__ import annotations
 
+from popek.engine.optimizing import hooks, regions
+from popek.engine.optimizing.sampling import tend
+from popek.engine.optimizing.state import IN_REGION
 from popek.engine.template.coherence import POLL_OTHERS, look_after
 from popek.engine.template.emit import access
 from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, MAX_RUN, RUN_BYTES, Cache, CodePage, Link
@@ -25,7 +29,7 @@ from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
 from popek.isa.table import IDS, decode, execute
-from popek.lang import Trap, addr_of, at_u32, atomic_load, cast, fn, invoke, port, u32, u64
+from popek.lang import Trap, addr_of, at_u32, atomic_load, atomic_or, cast, fn, invoke, port, u32, u64
 
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
@@ -53,6 +57,11 @@ def proceed(h: Hart, at_poll_point: bool) -> u64:
         if waiting != 0:
             if waiting & POLL_ENGINE != 0:
                 look_after(h, c)
+                if atomic_load(c.optimizing.asked) != 0:
+                    if at_poll_point:
+                        tend(h, c)
+                    else:
+                        atomic_or(h.poll, POLL_ENGINE)
             if at_poll_point and waiting & POLL_OTHERS != 0:
                 if poll(h):
                     return c.leave
@@ -104,8 +113,10 @@ def room(c: Cache) -> bool:
 
 @fn(export=True)
 def resolve(h: Hart, at_poll_point: u64) -> u64:
-    """A jump to h.pc that the jump cache does not know (or a poll point with something to do)."""
-    cache_of(h).resolves += 1
+    """A jump to h.pc that the jump cache does not know, or a poll point with something to do (IN_REGION: in one)."""
+    c = cache_of(h)
+    c.resolves += 1
+    c.optimizing.in_region = u32(at_poll_point & IN_REGION)
     return proceed(h, at_poll_point != 0)
 
 
@@ -117,6 +128,7 @@ def link(h: Hart, number: u64) -> u64:
     page = code_page(c, u64(l.page))
     h.pc = page.vpage + u64(l.target)
     h.instret += u64(l.retired)
+    c.optimizing.in_region = 0
     if l.backward != 0 and atomic_load(h.poll) != 0:
         return proceed(h, True)
     slot = u64(l.target) >> 1
@@ -162,11 +174,31 @@ def slow_step(h: Hart, number: u64) -> u64:
     slot = site & 2047
     h.pc = page.vpage + slot * 2
     h.instret += u64(page.seq[slot])
+    return step(h, c, page, number)
+
+
+@fn(export=True)
+def step_at(h: Hart, pc: u64) -> u64:
+    """Execute one instruction of a region the long way, and go on wherever there is code for what follows."""
+    c = cache_of(h)
+    h.pc = pc
+    c.optimizing.steps += 1
+    try:
+        return step(h, c, page_at(h, c, pc), 0)
+    except Trap:
+        trap(h)
+    return proceed(h, True)
+
+
+@fn
+def step(h: Hart, c: Cache, page: CodePage, number: u64) -> u64:
+    """Execute the instruction at h.pc, which lies in `page`; h.instret is exact. Where to go on."""
     c.slow_steps += 1
     at_poll_point = False
     try:
-        word = fetch_word(page, slot * 2)
-        if word & 3 == 3 and slot == 2047:
+        offset = h.pc & (PAGE - 1)
+        word = fetch_word(page, offset)
+        if word & 3 == 3 and offset == PAGE - 2:
             word = memory.fetch(h, h.pc)
         d = c.decoded
         decode(word, d)
@@ -191,7 +223,21 @@ def slow_step(h: Hart, number: u64) -> u64:
     except Trap:
         trap(h)
         at_poll_point = True
+    c.optimizing.in_region = 0
     return proceed(h, at_poll_point)
+
+
+@fn(export=True)
+def refresh(h: Hart, number: u64) -> u64:
+    """A region was entered under another E_VIEW than last time; nothing of it is executed yet."""
+    c = cache_of(h)
+    r = hooks.region(c, number)
+    h.pc = code_page(c, u64(r.page)).vpage + u64(r.slot) * 2
+    if r.live != 0:
+        if regions.renew(h, c, r):
+            return c.executable + u64(r.code)
+        regions.unhook(c, r)
+    return proceed(h, False)
 
 
 @fn(export=True)

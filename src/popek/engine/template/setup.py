@@ -18,6 +18,8 @@ PAGES = 4096  # guest pages with translations
 LINKS = 1 << 20
 CELLS = 1 << 19  # accesses of memory with a TLB entry of their own
 CELL_BYTES = 16
+REGIONS = 4096  # of the optimizing engine
+REGION_DATA = 4 << 20  # bytes of their data
 MAP_FIXED = 0x10
 
 STATISTICS = (
@@ -35,6 +37,7 @@ STATISTICS = (
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """(functions to export, ports to bind, functions to substitute) for a native build with this engine."""
     from popek.engine import tlb_access
+    from popek.engine.optimizing import regions, views
     from popek.engine.template import coherence, pages, run, start
     from popek.isa import memory, ports
 
@@ -59,7 +62,12 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         run.slow_step,
         run.link,
         run.resolve,
+        run.step_at,
+        run.refresh,
         run.statistic,
+        views.view_read,
+        views.view_write,
+        regions.install,
         pages.reset_hart,
         coherence.device_wrote,
         start.sizes,
@@ -103,7 +111,9 @@ class TemplateEngine:
         self.native = native
         u64 = ctypes.c_uint64
         size = native.call("popek.engine.template.start.sizes", u64, u64)
-        self.cache_size, library_size, self.page_size, self.link_size, self.access_size = (size(i) for i in range(5))
+        self.cache_size, library_size, self.page_size, self.link_size, self.access_size, self.region_size = (
+            size(i) for i in range(6)
+        )
         self.packed = ctypes.create_string_buffer(packed, len(packed) + 8)
         self.packed_address = (ctypes.addressof(self.packed) + 7) & ~7
         ctypes.memmove(self.packed_address, packed, len(packed))
@@ -115,14 +125,19 @@ class TemplateEngine:
 
     def attach(self, hart: int, index: int, harts: int) -> None:
         """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
-        cache, arena = Block(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES)
-        pages, links, accesses = (
+        cache, arena = Block(self.cache_size), Arena(ARENA, CELLS * CELL_BYTES + REGION_DATA)
+        pages, links, accesses, regions = (
             Block(n * size)
-            for n, size in ((PAGES, self.page_size), (LINKS, self.link_size), (CELLS, self.access_size))
+            for n, size in (
+                (PAGES, self.page_size),
+                (LINKS, self.link_size),
+                (CELLS, self.access_size),
+                (REGIONS, self.region_size),
+            )
         )
-        self.keep += [cache, arena, pages, links, accesses]
+        self.keep += [cache, arena, pages, links, accesses, regions]
         u64 = ctypes.c_uint64
-        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 15)(
+        self.native.call("popek.engine.template.start.initialise", None, *[u64] * 19)(
             hart,
             cache.address,
             self.library.address,
@@ -138,6 +153,10 @@ class TemplateEngine:
             PAGES,
             links.address,
             LINKS,
+            regions.address,
+            REGIONS,
+            arena.data + CELLS * CELL_BYTES,
+            REGION_DATA,
         )
 
     def statistics(self, hart: int) -> dict[str, int]:

@@ -6,6 +6,9 @@ memory comes from (setup).
 
 from __future__ import annotations
 
+from popek.engine.optimizing.image import Symbol
+from popek.engine.optimizing.state import E_FILL_READ, E_FILL_WRITE, E_REFRESH, E_STEP, Region
+from popek.engine.optimizing.views import view_read, view_write
 from popek.engine.template.emit import emit
 from popek.engine.template.layout import (
     E_CACHE,
@@ -24,14 +27,14 @@ from popek.engine.template.layout import (
     Template,
 )
 from popek.engine.template.pages import reset_hart
-from popek.engine.template.run import link, resolve, slow_step
+from popek.engine.template.run import link, refresh, resolve, slow_step, step_at
 from popek.isa.hart import Hart
 from popek.lang import addr_of, at_u8, at_u16, at_u32, fn, u32, u64
 
 
 @fn(export=True)
 def sizes(what: u64) -> u64:
-    """Bytes of: 0 Cache, 1 Library, 2 CodePage, 3 Link, 4 Access."""
+    """Bytes of: 0 Cache, 1 Library, 2 CodePage, 3 Link, 4 Access, 5 Region."""
     if what == 0:
         return Cache.size
     if what == 1:
@@ -40,7 +43,9 @@ def sizes(what: u64) -> u64:
         return CodePage.size
     if what == 3:
         return Link.size
-    return Access.size
+    if what == 4:
+        return Access.size
+    return Region.size
 
 
 @fn(inline=True)
@@ -102,6 +107,10 @@ def initialise(
     page_limit: u64,
     links: u64,
     link_limit: u64,
+    regions: u64,
+    region_limit: u64,
+    region_data: u64,
+    region_data_limit: u64,
 ) -> None:
     """Make the zeroed `c` the code cache of hart number `index` of `harts`.
 
@@ -123,14 +132,30 @@ def initialise(
     c.page_limit = page_limit
     c.links = links
     c.link_limit = link_limit
+    o = c.optimizing
+    o.regions = regions
+    o.limit = region_limit
+    o.data = region_data
+    o.data_limit = region_data_limit
     h.engine[E_CACHE] = addr_of(c)
     h.engine[E_SLOW] = addr_of(slow_step)
     h.engine[E_LINK] = addr_of(link)
     h.engine[E_RESOLVE] = addr_of(resolve)
+    h.engine[E_STEP] = addr_of(step_at)
+    h.engine[E_REFRESH] = addr_of(refresh)
+    h.engine[E_FILL_READ] = addr_of(view_read)
+    h.engine[E_FILL_WRITE] = addr_of(view_write)
     c.leave = glue(c, Fixed.LEAVE)
     c.enter = glue(c, Fixed.ENTER)
     c.holes[Hole.GLUE_SLOW] = glue(c, Fixed.GLUE_SLOW)
     c.holes[Hole.GLUE_LINK] = glue(c, Fixed.GLUE_LINK)
     c.holes[Hole.GLUE_RESOLVE] = glue(c, Fixed.GLUE_RESOLVE)
+    o.glue[Symbol.STEP] = glue(c, Fixed.REGION_STEP)
+    o.glue[Symbol.FAR] = glue(c, Fixed.REGION_FAR)
+    o.glue[Symbol.POLL] = glue(c, Fixed.REGION_POLL)
+    o.glue[Symbol.INDIRECT] = glue(c, Fixed.REGION_INDIRECT)
+    o.glue[Symbol.REFRESH] = glue(c, Fixed.REGION_REFRESH)
+    o.glue[Symbol.FILL_READ] = glue(c, Fixed.REGION_READ)
+    o.glue[Symbol.FILL_WRITE] = glue(c, Fixed.REGION_WRITE)
     c.floor = c.position
     reset_hart(h)

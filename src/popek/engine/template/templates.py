@@ -11,6 +11,7 @@ tail call to its successor. Operands are holes: addresses of external symbols wh
 
 from collections.abc import Iterator
 
+from popek.engine.optimizing.state import E_FILL_READ, E_FILL_WRITE, E_REFRESH, E_STEP, IN_REGION
 from popek.engine.template.layout import (
     E_JUMPS,
     E_LINK,
@@ -223,6 +224,38 @@ def _indirect(name: str, pin: int, link: bool) -> str:
     return template(name, body + _through_cache("%t", True))
 
 
+def _leave_region(name: str, polls: bool) -> str:
+    """FAR and INDIRECT: from a region, whose count is exact, to the address in %scratch."""
+    shift = Jump.size.bit_length() - 2
+    body = f"""{_jump_table()}
+  %i0 = shl i64 %scratch, {shift}
+  %i1 = and i64 %i0, {(JUMP_ENTRIES - 1) * Jump.size}
+  %je = getelementptr i8, ptr %jt, i64 %i1
+  %c1 = add i64 %count, 0
+"""
+    return template(name, body + _through_cache("%scratch", polls))
+
+
+def _poll_region(name: str) -> str:
+    """POLL: a region's poll point with something to do; run.resolve is told by its argument."""
+    store = f"""{field(Hart.offset("pc"), "%pca")}
+  store i64 %scratch, ptr %pca
+"""
+    return template(name, store + tail("@hole_glue_resolve", scratch=str(1 | IN_REGION)))
+
+
+def _view(name: str, word: int) -> str:
+    """FILL_READ, FILL_WRITE: functions that leave all registers alone but that of the result."""
+    return f"""define preserve_mostcc i1 @{name}(ptr %h, i64 %addr, ptr %view, i64 %span) #100 {{
+{field(_engine(word), "%fa")}
+  %f = load ptr, ptr %fa
+  %r = call i64 %f(ptr %h, i64 %addr, ptr %view, i64 %span)
+  %b = icmp ne i64 %r, 0
+  ret i1 %b
+}}
+"""
+
+
 def _goto(name: str, back: bool) -> str:
     """A direct jump inside the page."""
     go = add_count() + tail("@hole_taken", "%c1")
@@ -278,6 +311,13 @@ def fixed() -> Iterator[tuple[str, str]]:
         "far": _far("far", False),
         "far_back": _far("far_back", True),
         "jump": template("jump", tail("@hole_taken")),
+        "region_step": _glue("region_step", E_STEP),
+        "region_far": _leave_region("region_far", False),
+        "region_poll": _poll_region("region_poll"),
+        "region_indirect": _leave_region("region_indirect", True),
+        "region_refresh": _glue("region_refresh", E_REFRESH),
+        "region_read": _view("region_read", E_FILL_READ),
+        "region_write": _view("region_write", E_FILL_WRITE),
     }
     yield from ((name, text[name]) for name in FIXED)
     for pin in range(PINNED + 1):

@@ -1,0 +1,191 @@
+"""Regions on a hart: entered from templates, left by every exit, gone when anything they were made from changes."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from popek.engine.optimizing.image import Span
+from popek.engine.optimizing.state import BAD, ELSEWHERE, INSTALLED, STALE, THERE
+from popek.isa import table
+from tests.engine import handmade
+from tests.engine.native import RAM, NativeMachine
+from tests.engine.small import finish, result
+
+LOOP = RAM + 0x2000
+BASE = "lui t0, 0x40000\n slli t0, t0, 1\n lui t1, 2\n add t1, t1, t0"  # t0: RAM, t1: LOOP
+
+
+def words(*lines: str, at: int = LOOP) -> bytes:
+    """Machine code."""
+    return b"".join(table.assemble(line, at + 4 * i).to_bytes(4, "little") for i, line in enumerate(lines))
+
+
+#: add a3 to a0, a4 times, then return: the loop of most tests here
+CODE = words("add a0, a0, a3", "addi a4, a4, -1", f"bne a4, zero, {LOOP:#x}", "jalr zero, 0(ra)")
+
+
+def loop(step: int = 3, wrong: int = 0) -> bytes:
+    """A region that does what CODE does; to be told apart, it adds `wrong` once in the end."""
+    a0, a3, a4 = handmade.pin(10), handmade.pin(13), handmade.pin(14)
+    body = f"""  br label %again
+again:
+  %n = phi i64 [ %count, %begin ], [ %n1, %turn ]
+  %x = phi i64 [ {a0}, %begin ], [ %x1, %turn ]
+  %k = phi i64 [ {a4}, %begin ], [ %k1, %turn ]
+  %x1 = add i64 %x, {a3}
+  %k1 = add i64 %k, -1
+  %n1 = add i64 %n, {step}
+  %more = icmp ne i64 %k1, 0
+  br i1 %more, label %back, label %out
+back:
+{handmade.templates.poll()}
+  br i1 %calm, label %turn, label %stop
+turn:
+  br label %again
+stop:
+{handmade.base("%b")}
+{handmade.leave("poll", "%b", "%n1", {10: "%x1", 14: "%k1"})}
+out:
+  %raa = getelementptr i8, ptr %h, i64 {handmade.Hart.offset("x") + 8}
+  %ra = load i64, ptr %raa
+  %n2 = add i64 %n1, 1
+  %x2 = add i64 %x1, {wrong}
+{handmade.leave("indirect", "%ra", "%n2", {10: "%x2", 14: "%k1"})}
+"""
+    return handmade.make(body, [Span(0, LOOP & 4095, CODE)], LOOP & 4095, instructions=4)
+
+
+def calling(times: int, before: str = "", after: str = "") -> str:
+    """A program that calls LOOP once."""
+    return finish(
+        f"addi a0, zero, 0\n addi a3, zero, 5\n addi a4, zero, {times}\n{before}\n jal ra, {LOOP:#x}\n{after}"
+    )
+
+
+def machine(wrong: int = 1000, harts: int = 1) -> NativeMachine:
+    """A hart with CODE in memory, and its region installed."""
+    m = NativeMachine(harts=harts)
+    m.write(LOOP, CODE)
+    assert m.install(loop(wrong=wrong), LOOP) == INSTALLED
+    return m
+
+
+def run(m: NativeMachine, times: int = 10, **more: str) -> int:
+    """Run `calling`: 5 * times from templates, with the region `wrong` more."""
+    m.program(calling(times, **more))
+    m.hart.pc = RAM
+    return result(m)
+
+
+def test_entered_and_left_with_an_exact_count() -> None:
+    m, plain = machine(), NativeMachine()
+    plain.write(LOOP, CODE)
+    for _ in range(3):
+        assert run(m) == 1050
+        assert run(plain) == 50
+    assert m.hart.instret == plain.hart.instret
+
+
+def test_translated_before() -> None:
+    """What is linked to the templates there finds the region."""
+    m = NativeMachine()
+    m.write(LOOP, CODE)
+    assert run(m) == 50
+    assert m.install(loop(wrong=1000), LOOP) == INSTALLED
+    assert run(m) == 1050
+    assert m.install(loop(wrong=1000), LOOP) == THERE
+
+
+def test_not_installed() -> None:
+    m = NativeMachine()
+    m.write(LOOP, CODE)
+    image = loop()
+    assert m.install(image, LOOP + 4) == BAD
+    assert m.install(image[:-8], LOOP) == BAD
+    assert m.install(bytes(len(image)), LOOP) == BAD
+    assert m.install(image, 0x1000_0000 + (LOOP & 4095)) == ELSEWHERE  # not RAM
+    m.put(LOOP + 8, 0, 4)
+    assert m.install(image, LOOP) == STALE
+    marks = (ctypes.c_uint8 * 16).from_address(m.code_map.address)
+    assert not any(marks)
+
+
+@pytest.mark.parametrize("polls", [1, 2, 7, 10, 11, 12])
+def test_polls_where_templates_poll(polls: int) -> None:
+    machines = machine(0), NativeMachine()
+    machines[1].write(LOOP, CODE)
+    for m in machines:
+        m.program(calling(10))
+        assert m.run(polls=polls)
+    one, other = (m.hart for m in machines)
+    assert (one.pc, one.instret, list(one.x)) == (other.pc, other.instret, list(other.x))
+
+
+def change(m: NativeMachine) -> str:
+    """Code that makes `addi a4, a4, -1` of CODE `addi a4, a4, -2`; needs BASE."""
+    m.put(RAM + 0x5000, table.assemble("addi a4, a4, -2"), 4)
+    return "lui t2, 5\n add t2, t2, t0\n lw t2, 0(t2)\n sw t2, 4(t1)\n fence.i"
+
+
+def test_own_store() -> None:
+    m = machine()
+    assert run(m) == 1050
+    assert run(m, before=f"{BASE}\n{change(m)}") == 25
+    assert m.cache().optimizing.discarded == 1
+    assert m.install(loop(), LOOP) == STALE
+
+
+def test_own_store_beside() -> None:
+    """Data in the same page is no reason to forget a region, if nothing else is there."""
+    m = machine()
+    assert run(m, before=f"{BASE}\n sd t0, 0x100(t1)") == 1050
+    assert run(m) == 1050
+    assert m.cache().optimizing.discarded == 0
+
+
+def test_store_by_another_hart() -> None:
+    m = machine(harts=2)
+    assert run(m) == 1050
+    m.program(finish(f"{BASE}\n{change(m)}"), RAM + 0x7000)
+    m.harts[1].pc = RAM + 0x7000
+    result(m, 1)
+    assert run(m, before="fence.i") == 25
+
+
+def test_device_wrote() -> None:
+    m = machine()
+    assert run(m) == 1050
+    m.put(LOOP + 4, table.assemble("addi a4, a4, -2"), 4)
+    assert run(m) == 25
+
+
+def test_what_others_may_have_changed_unnoticed() -> None:
+    """As long as another hart may hold write entries for the page, fence.i does not trust the region."""
+    m = machine(harts=2)
+    assert run(m) == 1050
+    assert run(m, before="fence.i") == 50
+
+
+def test_forget_all() -> None:
+    m = machine()
+    assert run(m) == 1050
+    m.forget()
+    assert run(m) == 50
+    assert m.install(loop(wrong=2000), LOOP) == INSTALLED
+    assert run(m) == 2050
+
+
+def test_many() -> None:
+    """More regions than there is room for: everything is forgotten, the last one holds."""
+    m = NativeMachine()
+    m.write(LOOP, CODE)
+    image = loop(wrong=1000)
+    m.cache().optimizing.limit = 3
+    for _ in range(10):
+        assert m.install(image, LOOP) == INSTALLED
+        assert run(m, before=f"{BASE}\n lw t2, 0(t1)\n sw t2, 0(t1)\n fence.i") == 50
+    assert m.install(image, LOOP) == INSTALLED
+    assert run(m) == 1050
+    assert m.cache().flushes > 2
