@@ -256,7 +256,7 @@ def test_a_broken_file_costs_its_regions_and_one_warning(home: Path, how: str) -
     for _ in range(2):
         found = [cache.find(16 * i, bytes([i]) * 8) for i in range(5)]
         assert found == [[]] * 5
-    assert len(said) == 1 and said[0].startswith("compiled code is not kept: ")
+    assert len(said) == 1 and said[0].startswith("cache of compiled code: ")
     for one in made:
         cache.add(one)
     cache.close()
@@ -316,7 +316,7 @@ def test_a_disk_that_takes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, 
     for i in range(5):
         cache.add(image(0x800 + i * 2))
         cache.flush()
-    assert said == [f"compiled code is not kept: {os.strerror(number)}"]
+    assert said == [f"cache of compiled code: {os.strerror(number)}"]
     assert cache.find(0x802, bytes(range(8))) == [image(0x802)] and len(cache.find(0, bytes(8))) == 1
     cache.close()
     assert len(segments(home)) == 1 and not [p for p in folder(home).iterdir() if p.name.startswith(".")]
@@ -339,7 +339,7 @@ def test_a_read_only_folder_is_read(home: Path) -> None:
     kept(home)
     folder(home).chmod(0o500)
     found, said = as_nobody(home, _read_only, str(home))
-    assert found == 2 and said == ["compiled code is not kept: Permission denied"]
+    assert found == 2 and said == ["cache of compiled code: Permission denied"]
 
 
 def test_a_folder_removed_under_us_is_made_again(home: Path) -> None:

@@ -47,6 +47,19 @@ def summary(statistics: dict) -> dict:
     }
 
 
+def once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """`warn`, but told only once of each thing: what is before the first colon."""
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        thing = text.partition(":")[0]
+        if thing not in told:
+            told.add(thing)
+            warn(text)
+
+    return tell
+
+
 def boot(
     spec: Spec,
     attend: Callable[[Machine], int],
@@ -56,17 +69,20 @@ def boot(
     dtb_out: str = "",
     statistics: bool = False,
     progress: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Ended:
     """Run a machine to its end, or through as many resets as its guest asks for.
 
     `attend(machine)` serves the running machine (input, signals) and returns when it has ended: 0, or the signal that
-    made it stop the machine, or -1 if the user left. `progress` hears of what takes long before the start.
+    made it stop the machine, or -1 if the user left. `progress` hears of what takes long before the start, `warn` of
+    what is wrong and makes the guest slower at most.
     """
     from popek.api.machine import Machine
 
     spec.checked()
+    warn = warn and once(warn)
     while True:
-        with Machine(spec, serial_out=output, progress=progress) as machine:
+        with Machine(spec, serial_out=output, progress=progress, warn=warn) as machine:
             if dtb_out:
                 with open(dtb_out, "wb") as file:
                     file.write(machine.device_tree)
@@ -128,6 +144,7 @@ def run(
     stdout: int = 1,
     stderr: int = 2,
     progress: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> int:
     """Run a command in a fresh guest and forget the guest; the command's exit status.
 
@@ -155,7 +172,9 @@ def run(
     request = agent.requests(command, tty, env, workdir or None)
     session = Session(request, tty=tty, size=size, stdout=stdout, stderr=stderr)
     try:
-        with Machine(spec, serial_out=session.serial, ports=session.ports, progress=progress) as machine:
+        with Machine(
+            spec, serial_out=session.serial, ports=session.ports, progress=progress, warn=warn and once(warn)
+        ) as machine:
             session.attach(machine)
             machine.start()
             signal = attend(session)

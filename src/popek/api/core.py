@@ -26,10 +26,10 @@ class NativeCore:
 
     def __init__(
         self, engine: str, harts: int, monitor: bool, ram: Block, ram_base: int, answer: Callable[[int], int],
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self.harts = harts
-        self._library: Library = native.image(engine, progress).link()
+        self._library: Library = native.image(engine, progress, warn).link()
         self._functions: dict[str, Any] = {}
         self._answer = ctypes.CFUNCTYPE(_u64, _u64)(answer)
         self._guest = Block(self._call("guest_size", _u64)())
@@ -44,7 +44,7 @@ class NativeCore:
         self._hart = [hart(self._here, i) for i in range(harts)]
         self._keep: list[Any] = []
         if engine == "template":
-            self._attach_template(progress)
+            self._attach_template(progress, warn)
             self._run = self._library.call("popek.engine.template.run.run_hart", None, _u64)
             wrote = "popek.engine.template.coherence.device_wrote"
             self._wrote: Any = self._library.call(wrote, None, _u64, _u64, _u64)
@@ -69,10 +69,12 @@ class NativeCore:
             self._keep.append(Block(size))
             attach(hart, self._keep[-1].address)
 
-    def _attach_template(self, progress: Callable[[str], None] | None) -> None:
+    def _attach_template(
+        self, progress: Callable[[str], None] | None, warn: Callable[[str], None] | None
+    ) -> None:  # fmt: skip
         from popek.engine.template.setup import TemplateEngine
 
-        engine = TemplateEngine(self._library, native.templates(progress))
+        engine = TemplateEngine(self._library, native.templates(progress, warn))
         self._keep.append(engine)
         for i, hart in enumerate(self._hart):
             engine.attach(hart, i, self.harts)

@@ -68,7 +68,9 @@ class Machine:
         serial_out: int | Callable[[bytes], None] = -1,
         ports: Sequence[Any] = (),
         progress: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
+        """`progress` hears of what takes long before the start, `warn` of what is wrong but not fatal. Any thread."""
         if spec.engine not in ENGINES:
             raise BadInput(f"there is no engine called {spec.engine}", f"choose one of {', '.join(ENGINES)}")
         self.engine = spec.engine
@@ -88,18 +90,21 @@ class Machine:
         self.done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closers.append(lambda: os.close(self.done))
         try:
-            self._build(spec, ports, progress)
+            self._build(spec, ports, progress, warn)
         except BaseException:
             self._give_back()
             raise
 
-    def _build(self, spec: Spec, ports: Sequence[Any], progress: Callable[[str], None] | None) -> None:
+    def _build(
+        self, spec: Spec, ports: Sequence[Any], progress: Callable[[str], None] | None,
+        warn: Callable[[str], None] | None,
+    ) -> None:  # fmt: skip
         boot = image.arrange(spec.kernel, spec.initrd, spec.bios, spec.memory)
         ram = Block(spec.memory)
         self._closers.append(ram.free)
         self.bus = bus = Bus()
         self._core: Any = _core_class(self.engine)(
-            self.engine, spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress)
+            self.engine, spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress, warn)
         self._closers.append(self._core.free)
         self._memory = GuestMemory(RAM_BASE, ram.view, self._core.wrote)
         places = self._devices(spec, bus, ports)

@@ -7,28 +7,49 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cache as once
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from popek.lang import cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from popek.lang.objects import Image
 
+ROOT = os.path.dirname(os.path.dirname(__file__))
 #: What may end up in a build, under src/popek.
-_TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py",
-             *(f"engine/optimizing/{name}.py" for name in ("hooks", "image", "regions", "sampling", "state", "views")))
+_TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py")
+_REGIONS = (*_TEMPLATE, "engine/optimizing/*.py")
 _STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/step.py")
 _MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
-_SOURCES = {"templates": _TEMPLATE, "template": _TEMPLATE + _MONITOR, "step": _STEP + _MONITOR}
+_SOURCES = {
+    "templates": _TEMPLATE, "template": _REGIONS + _MONITOR, "step": _STEP + _MONITOR, "regions": _REGIONS
+}  # fmt: skip
+#: The folders they are in.
+_FOLDERS = ("base", "lang", "isa", "isa/softfloat", "engine", "engine/template", "engine/optimizing", "abi", "devices",
+            "vmm", "hosted", "api")  # fmt: skip
 
 
 def key(build: str) -> str:
-    """Names a build: it changes with any source that may end up in it."""
-    root = Path(__file__).parent.parent
-    return cache.fingerprint(build, *(path for pattern in _SOURCES[build] for path in sorted(root.glob(pattern))))
+    """Names a build ("templates", "template", "step"), or what the optimizing engine makes ("regions").
+
+    It changes with any source that may end up in it.
+    """
+    return _keys()[build]
+
+
+@once
+def _keys() -> Mapping[str, str]:
+    return cache.keys(ROOT, _FOLDERS, _make_keys)
+
+
+def _make_keys() -> dict[str, str]:
+    from pathlib import Path
+
+    root = Path(ROOT)
+    return {build: cache.fingerprint(build, *(path for pattern in patterns for path in sorted(root.glob(pattern))))
+            for build, patterns in _SOURCES.items()}  # fmt: skip
 
 
 def connections() -> dict[Any, Any]:
@@ -122,12 +143,15 @@ def text(engine: str) -> str:
                 substitute=substitute, exports=[*exports(), *functions])
 
 
-def image(engine: str, progress: Callable[[str], None] | None = None) -> Image:
-    """The native code, from the cache if it is there."""
+Hearer: TypeAlias = "Callable[[str], None] | None"
+
+
+def image(engine: str, progress: Hearer = None, warn: Hearer = None) -> Image:
+    """The native code, from the cache if it is there. `progress` hears if it must be made, `warn` of a broken cache."""
     from popek.lang import objects
 
     def make() -> Image:
-        if engine == "template":
+        if engine == "template" and cache.usable():
             _templates_meanwhile()
         gc.disable()  # a front end makes trees, not garbage
         try:
@@ -135,20 +159,19 @@ def image(engine: str, progress: Callable[[str], None] | None = None) -> Image:
         finally:
             gc.enable()
 
-    return objects.cached(key(engine), make, progress)
+    return objects.cached(key(engine), make, progress, warn)
 
 
 def _templates_meanwhile() -> None:
     """Compile the template library in a second process; `templates` will find it in the cache, or wait for it there."""
     import subprocess
 
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([os.path.dirname(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     subprocess.Popen([sys.executable, "-m", "popek.api.native"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                      stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
 
 
-def templates(progress: Callable[[str], None] | None = None) -> bytes:
+def templates(progress: Hearer = None, warn: Hearer = None) -> bytes:
     """The template engine's library, from the cache if it is there."""
 
     def make() -> bytes:
@@ -156,7 +179,7 @@ def templates(progress: Callable[[str], None] | None = None) -> bytes:
 
         return library.build()
 
-    return cache.kept(key("templates"), make, progress)
+    return cache.kept(key("templates"), make, progress, warn)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class ReferenceCore:
 
     def __init__(
         self, engine: str, harts: int, monitor: bool, ram: Block, ram_base: int, answer: Callable[[int], int],
-        progress: Callable[[str], None] | None = None,
+        progress: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self._guest = guest.Guest()
         self._answer = answer

@@ -153,7 +153,7 @@ class CodeCache:
     def _complain(self, text: str) -> None:
         if self._warn is not None:
             warn, self._warn = self._warn, None
-            warn(f"compiled code is not kept: {text}")
+            warn(f"cache of compiled code: {text}")
 
     # -- keeping --
 

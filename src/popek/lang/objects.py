@@ -6,19 +6,21 @@ Loading needs no LLVM. Memory is never writable and executable at once. The on-d
 from __future__ import annotations
 
 import ctypes
-import json
+import marshal
 import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from popek.lang.cache import CacheError, cached, fingerprint, kept, write_atomically
+from popek.lang.cache import SUM, cached, digest, fingerprint, kept
 from popek.lang.linked import Linked
 
-MAGIC = b"POPEKIM1"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAGIC = b"POPEKIM2"
+_MARSHAL = 4  # version of the format
 
 
 class LinkError(Exception):
@@ -43,31 +45,33 @@ class Image(NamedTuple):
     def to_bytes(self) -> bytes:
         """Serialized, with a checksum."""
         one = self.linked
-        head = json.dumps([one.split, one.size, len(one.text), len(one.data), one.symbols, one.fixups]).encode()
+        rest = [one.split, one.size, len(one.text), len(one.data), dict(one.symbols), list(map(tuple, one.fixups))]
+        head = marshal.dumps(rest, _MARSHAL)
         body = struct.pack("<I", len(head)) + head + one.text + one.data
-        return MAGIC + sha256(body).digest() + body
+        return MAGIC + digest(body) + body
 
     @staticmethod
     def from_bytes(blob: bytes) -> Image:
-        """Read what `to_bytes` wrote; ValueError if it is damaged."""
+        """Read what `to_bytes` wrote; ValueError if it is damaged. A checksum is no proof of who wrote it."""
         view = memoryview(blob)
-        if view[:8] != MAGIC or sha256(view[40:]).digest() != view[8:40]:
+        start = len(MAGIC) + SUM
+        if view[: len(MAGIC)] != MAGIC or digest(view[start:]) != view[len(MAGIC) : start]:
             raise ValueError("not an intact image")
-        (length,) = struct.unpack_from("<I", blob, 40)
-        split, size, text, data, symbols, fixups = json.loads(bytes(view[44 : 44 + length]))
-        start = 44 + length
-        middle = start + text
-        linked = Linked(blob[start:middle], blob[middle : middle + data], split, size, symbols, fixups)
-        return Image(linked)
+        (length,) = struct.unpack_from("<I", blob, start)
+        split, size, text, data, symbols, fixups = marshal.loads(view[start + 4 : start + 4 + length])
+        middle = start + 4 + length + text
+        return Image(Linked(blob[middle - text : middle], blob[middle : middle + data], split, size, symbols, fixups))
 
     def save(self, path: Path | str) -> None:
-        """Write to a file, atomically."""
-        write_atomically(Path(path), self.to_bytes())
+        """Write to a file."""
+        with open(path, "wb") as file:
+            file.write(self.to_bytes())
 
     @staticmethod
     def load(path: Path | str) -> Image:
         """Read from a file; ValueError if it is damaged."""
-        return Image.from_bytes(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            return Image.from_bytes(file.read())
 
     def link(self, externals: Mapping[str, Any] | None = None) -> Library:
         """Map into memory, ready to call. `externals`: address (or ctypes function) of external symbols."""
@@ -165,4 +169,4 @@ def _address(name: str, externals: Mapping[str, Any]) -> int | None:
     return None
 
 
-__all__ = ["CacheError", "Image", "Library", "LinkError", "build", "cached", "fingerprint", "kept"]
+__all__ = ["Image", "Library", "LinkError", "build", "cached", "fingerprint", "kept"]

@@ -35,7 +35,8 @@ def main(chosen: argparse.Namespace) -> int:
             reboot=not chosen.no_reboot,
             dtb_out=chosen.dtb_out,
             statistics=chosen.stats or chosen.json,
-            progress=first_start if os.isatty(STDERR) else None,
+            progress=say if os.isatty(STDERR) else None,  # the first start of all compiles the machine
+            warn=say,
         )
     if chosen.stats or chosen.json:
         _print_statistics(ended.statistics, chosen.json)
@@ -96,9 +97,9 @@ def disk(text: str) -> Disk:
     return found
 
 
-def first_start(text: str) -> None:
-    """The first start of all compiles the machine: say so to somebody who waits."""
-    print(f"popek: {text}\r", file=sys.stderr, flush=True)
+def say(text: str) -> None:
+    """A line for people, on a terminal that may be raw."""
+    print(f"popek: {text}", end="\r\n" if os.isatty(STDERR) else "\n", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

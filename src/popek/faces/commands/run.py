@@ -12,7 +12,7 @@ from popek.api import actions
 from popek.api.errors import BadInput
 from popek.api.spec import MAX_HARTS, parse_size
 from popek.faces import terminal
-from popek.faces.commands.boot import first_start, number
+from popek.faces.commands.boot import number, say
 from popek.faces.progress import Progress
 from popek.faces.pump import Signals, pump
 
@@ -63,7 +63,8 @@ def main(chosen: argparse.Namespace) -> int:
             engine=chosen.engine,
             stdout=STDOUT,
             stderr=STDERR,
-            progress=None if chosen.quiet or not os.isatty(STDERR) else first_start,
+            progress=None if chosen.quiet or not os.isatty(STDERR) else say,
+            warn=None if chosen.quiet else say,
         )
 
 
