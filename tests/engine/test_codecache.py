@@ -316,7 +316,7 @@ def test_a_disk_that_takes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, 
     for i in range(5):
         cache.add(image(0x800 + i * 2))
         cache.flush()
-    assert said == [f"cache of compiled code: {os.strerror(number)}"]
+    assert said == [f"cache of compiled code: {folder(home)}: {os.strerror(number)}; new regions are not kept"]
     assert cache.find(0x802, bytes(range(8))) == [image(0x802)] and len(cache.find(0, bytes(8))) == 1
     cache.close()
     assert len(segments(home)) == 1 and not [p for p in folder(home).iterdir() if p.name.startswith(".")]
@@ -339,7 +339,7 @@ def test_a_read_only_folder_is_read(home: Path) -> None:
     kept(home)
     folder(home).chmod(0o500)
     found, said = as_nobody(home, _read_only, str(home))
-    assert found == 2 and said == ["cache of compiled code: Permission denied"]
+    assert found == 2 and len(said) == 1 and "Permission denied" in said[0]
 
 
 def test_a_folder_removed_under_us_is_made_again(home: Path) -> None:

@@ -115,7 +115,7 @@ def test_broken_files_are_made_anew(home: Path, how: str) -> None:
     for _ in range(3):
         assert kept("key", make, None, said.append) == b"another"
     assert make.times == 2
-    assert len(said) == 1 and said[0].startswith(PREFIX + "key.code")
+    assert len(said) == 1 and said[0].startswith(f"{PREFIX}{code(home)}/key.code: ")
 
 
 def test_a_folder_in_the_place_of_a_file(home: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_disk_that_takes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(os, "write", refuse)
     make, said = Maker(), []
     assert kept("key", make, None, said.append) == b"made"
-    assert said == [f"{PREFIX}{os.strerror(number)}"]
+    assert said == [f"{PREFIX}{code(home)}: {os.strerror(number)}; what is compiled is not kept"]
     assert [path.name for path in code(home).iterdir()] == ["key.lock"]
 
 
@@ -190,7 +190,7 @@ def test_a_read_only_folder_is_read(home: Path) -> None:
     kept("there", Maker(b"old"))
     code(home).chmod(0o500)
     got, said, can = as_nobody(home, _read_only, str(home))
-    assert got == [b"old", b"new"] and said == [PREFIX + "Permission denied"] and not can
+    assert got == [b"old", b"new"] and len(said) == 1 and "Permission denied" in said[0] and not can
 
 
 # -- several at once --

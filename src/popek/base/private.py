@@ -27,25 +27,30 @@ def cache_home() -> str:
     return home
 
 
+def path(*names: str) -> str:
+    """For people: where something is below the cache home."""
+    return os.path.join(cache_home(), *names)
+
+
 def folder(*names: str) -> int:
     """Descriptor of a folder below the cache home, made if needed: each level ours alone. Raises NotOurs."""
-    path = cache_home()
+    place = cache_home()
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for name in names:
-            path = os.path.join(path, name)
+            place = os.path.join(place, name)
             try:
-                below = _enter(here, name, path)
+                below = _enter(here, name, place)
             finally:
                 os.close(here)
             here = below
     except OSError as error:
-        raise NotOurs(f"{path}: {error.strerror}") from None
+        raise NotOurs(f"{place}: {error.strerror}") from None
     return here
 
 
-def _enter(above: int, name: str, path: str) -> int:
+def _enter(above: int, name: str, place: str) -> int:
     try:
         here = os.open(name, _FOLDER, dir_fd=above)
     except FileNotFoundError:
@@ -56,7 +61,7 @@ def _enter(above: int, name: str, path: str) -> int:
         here = os.open(name, _FOLDER, dir_fd=above)
     if not _ours(os.fstat(here)):
         os.close(here)
-        raise NotOurs(f"{path} is not a directory that only you can write")
+        raise NotOurs(f"{place} is not a directory that only you can write")
     return here
 
 
@@ -69,7 +74,7 @@ def open_folder(above: int, name: str) -> int:
     here = os.open(name, _FOLDER, dir_fd=above)
     if not _ours(os.fstat(here)):
         os.close(here)
-        raise NotOurs(f"{name} is not a directory that only you can write")
+        raise NotOurs("not a directory that only you can write")
     return here
 
 
@@ -79,7 +84,7 @@ def open_file(above: int, name: str) -> int:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or not _ours(status):
         os.close(file)
-        raise NotOurs(f"{name} is not a file that only you can write")
+        raise NotOurs("not a file that only you can write")
     return file
 
 

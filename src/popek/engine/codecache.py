@@ -131,7 +131,7 @@ class CodeCache:
             self._folder = private.folder(*cachehouse.PLACE, self.fingerprint)
         except private.NotOurs as error:
             self._keeps = self._writes = False
-            self._complain(str(error))
+            self._complain(f"{error}; regions are not kept")
         return self._keeps
 
     def _admit(self, name: str) -> None:
@@ -143,12 +143,15 @@ class CodeCache:
             self._refused.add(name)
             if isinstance(error, Damaged):
                 private.remove(self._folder, name)
-            self._complain(f"{name}: {error}")
+            self._complain(f"{self._path(name)}: {error}; not used")
 
     def _forget(self, segment: Segment, error: Exception) -> None:
-        self._complain(f"{segment.name}: {error}")
+        self._complain(f"{self._path(segment.name)}: {error}; not used")
         self._segments.pop(segment.name).close()
         private.remove(self._folder, segment.name)
+
+    def _path(self, *names: str) -> str:
+        return private.path(*cachehouse.PLACE, self.fingerprint, *names)
 
     def _complain(self, text: str) -> None:
         if self._warn is not None:
@@ -208,7 +211,7 @@ class CodeCache:
                 private.write(self._folder, name, data)
         except OSError as error:
             self._writes = False
-            self._complain(error.strerror or str(error))
+            self._complain(f"{self._path()}: {error.strerror or error}; new regions are not kept")
             return False
         self._admit(name)
         return True
@@ -233,7 +236,7 @@ class CodeCache:
                     if record not in same and len(same) < CANDIDATES:
                         same.append(record)
             except Damaged as error:
-                self._complain(f"{name}: {error}")
+                self._complain(f"{self._path(name)}: {error}; not used")
         if self._write([record for same in kept.values() for record in reversed(same)]):
             for segment in merged:
                 self._segments.pop(segment.name).close()

@@ -162,7 +162,7 @@ def kept(
     try:
         here = private.folder(*PLACE)
     except private.NotOurs as error:
-        told(f"cache of compiled code: {error}")
+        told(f"cache of compiled code: {error}; what is compiled is not kept")
         return _make(make, progress)
     try:
         name = f"{key}.code"
@@ -170,14 +170,14 @@ def kept(
         if found is not None:
             return found
         if wrong:
-            told(f"cache of compiled code: {name}: {wrong}")
+            told(f"cache of compiled code: {private.path(*PLACE, name)}: {wrong}; made anew")
         with _alone(here, f"{key}.lock"):
             found, _ = _verified(here, name)  # another process may have made it while we waited
             if found is None:
                 found = _make(make, progress)
                 wrong = _keep(here, name, found)
                 if wrong:
-                    told(f"cache of compiled code: {wrong}")
+                    told(f"cache of compiled code: {private.path(*PLACE)}: {wrong}; what is compiled is not kept")
                 else:
                     _tidy(here)
         return found
