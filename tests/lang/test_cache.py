@@ -372,3 +372,34 @@ def test_keys_without_a_cache(sources: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")
     ask = Keys(sources, monkeypatch)
     assert [ask(), ask()] == [1, 2]
+
+
+def test_what_is_wrong_is_named(home: Path) -> None:
+    kept("key", Maker())
+    said: list[str] = []
+    (home / "popek").chmod(0o775)
+    kept("key", Maker(), None, said.append)
+    assert said == [f"{PREFIX}{home}/popek can be written by others; what is compiled is not kept"]
+
+
+def test_a_relative_home_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As images.catalog does it, and the XDG Base Directory Specification demands."""
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.chdir(home)
+    kept("key", Maker())
+    assert (home / ".cache" / "popek" / "code" / "key.code").exists() and not (home / "relative").exists()
+
+
+def test_images_made_first_leave_the_folder_private(home: Path) -> None:
+    from popek.images.cache import ensure
+
+    old = os.umask(0o002)
+    try:
+        images = home / "popek" / "images"
+        ensure(images, "made-up", "recipe", lambda work: "key", lambda: False, lambda text: None)
+    finally:
+        os.umask(old)
+    said: list[str] = []
+    kept("key", Maker(), None, said.append)
+    assert not said

@@ -20,10 +20,12 @@ class NotOurs(Exception):
 
 
 def cache_home() -> str:
-    """$XDG_CACHE_HOME or what stands for it. Raises NotOurs if there is none."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    if home.startswith("~"):
-        raise NotOurs("there is no home directory; set XDG_CACHE_HOME")
+    """$XDG_CACHE_HOME, else ~/.cache (XDG Base Directory Specification). Raises NotOurs if there is neither."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):
+        home = os.path.join(os.path.expanduser("~"), ".cache")
+    if not os.path.isabs(home):
+        raise NotOurs("there is no home directory (set XDG_CACHE_HOME)")
     return home
 
 
@@ -59,32 +61,34 @@ def _enter(above: int, name: str, place: str) -> int:
         except FileExistsError:  # another process was faster
             pass
         here = os.open(name, _FOLDER, dir_fd=above)
-    if not _ours(os.fstat(here)):
+    return _checked(here, place)
+
+
+def _checked(here: int, place: str = "") -> int:
+    """The descriptor, or NotOurs."""
+    status = os.fstat(here)
+    wrong = ""
+    if status.st_uid != os.geteuid():
+        wrong = "belongs to another user"
+    elif status.st_mode & WRITABLE_BY_OTHERS:
+        wrong = "can be written by others"
+    if wrong:
         os.close(here)
-        raise NotOurs(f"{place} is not a directory that only you can write")
+        raise NotOurs(f"{place} {wrong}".lstrip())
     return here
-
-
-def _ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & WRITABLE_BY_OTHERS
 
 
 def open_folder(above: int, name: str) -> int:
     """Descriptor of an existing folder in a folder. Raises OSError or NotOurs."""
-    here = os.open(name, _FOLDER, dir_fd=above)
-    if not _ours(os.fstat(here)):
-        os.close(here)
-        raise NotOurs("not a directory that only you can write")
-    return here
+    return _checked(os.open(name, _FOLDER, dir_fd=above))
 
 
 def open_file(above: int, name: str) -> int:
     """Descriptor of a regular file in a folder, for reading. Raises OSError or NotOurs."""
-    file = os.open(name, _FILE, dir_fd=above)
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or not _ours(status):
+    file = _checked(os.open(name, _FILE, dir_fd=above))
+    if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise NotOurs("not a file that only you can write")
+        raise NotOurs("not a regular file")
     return file
 
 

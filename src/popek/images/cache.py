@@ -34,6 +34,7 @@ def ensure(
     nothing behind but what it downloaded.
     """
     with host_file(images):
+        os.makedirs(images.parent, mode=0o700, exist_ok=True)  # the code cache is in it, too, and wants it private
         (images / name).mkdir(parents=True, exist_ok=True)
     with locked(images / f"{name}.lock", lambda: progress(f"waiting for another popek that is building {name}")):
         if ready():
