@@ -24,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
     (folder.parent / ".build-dead").mkdir()
     (folder.parent / ".build-dead" / "x").write_bytes(bytes(100000))
     (folder.parent / "trixie-0-old").mkdir()
-    for name in ("debian/pool", "debian/lists", "code"):
+    for name in ("debian/pool", "debian/lists", "code", "regions/of-an-engine"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_bytes(bytes(50000))
     return tmp_path
@@ -54,12 +54,13 @@ def test_prune(cache):
     assert keeping.prune(where=str(cache)) >= 200000
     assert names(cache / "images" / "busybox") == {"current", f"{RECIPES['busybox'].version}-abc"}
     assert not (cache / "debian" / "pool").exists() and (cache / "code" / "file").exists()
+    assert (cache / "regions" / "of-an-engine" / "file").exists()
     assert keeping.prune(where=str(cache)) == 0
 
 
 def test_prune_everything(cache):
     assert keeping.prune(True, str(cache)) >= 250000
-    assert not (cache / "code").exists() and not (cache / "images" / "busybox").exists()
+    assert not (cache / "code").exists() and not (cache / "regions").exists() and not (cache / "images" / "busybox").exists()
 
 
 def test_nothing_is_taken_from_a_running_build(cache):
@@ -74,3 +75,9 @@ def test_nothing_is_taken_from_a_running_build(cache):
 def test_an_empty_cache(tmp_path):
     assert keeping.prune(True, str(tmp_path / "none")) == 0
     assert not any(state.built for state in keeping.states(str(tmp_path / "none")))
+
+
+def test_use(cache, tmp_path):
+    used = keeping.use(str(cache))
+    assert 50000 <= used.code < 80000 and 50000 <= used.regions < 80000 and 200000 <= used.images < 400000
+    assert keeping.use(str(tmp_path / "none")) == (0, 0, 0)

@@ -102,6 +102,8 @@ def _kvm() -> Check:
 
 
 def _disk() -> Check:
+    from popek.images import keeping
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     where = cache / "popek"
     probe = where
@@ -109,8 +111,14 @@ def _disk() -> Check:
         probe = probe.parent
     if not os.access(probe, os.W_OK):
         return Check("cache", False, f"{where}: cannot be written", "set XDG_CACHE_HOME to a folder of yours")
+    status = where.stat() if where.exists() else None
+    if status and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        return Check("cache", False, f"{where} is not yours alone, so nothing is kept there", f"chmod go-w {where}")
     free = shutil.disk_usage(probe).free
-    return Check("cache", free >= ROOM, f"{where}: {free / 1e9:.1f} GB free", "free some space or set XDG_CACHE_HOME")
+    used = keeping.use()
+    says = f"{where}: {free / 1e9:.1f} GB free; images {used.images / 1e6:.0f} MB, compiled code {used.code / 1e6:.1f} MB"
+    says += f", of guests {used.regions / 1e6:.1f} MB"
+    return Check("cache", free >= ROOM, says, "free some space, `popek prune`, or set XDG_CACHE_HOME")
 
 
 def _mirror(offline: bool) -> Iterator[Check]:

@@ -19,7 +19,7 @@ from popek.images.errors import ImageError, host_file
 from popek.images.names import RECIPES
 
 DOWNLOADS = ("debian/pool", "debian/lists")
-CODE = "code"
+CODE = ("code", "regions")
 
 
 class State(NamedTuple):
@@ -68,9 +68,24 @@ def prune(everything: bool = False, where: str = "") -> int:
             building = True
     for part in () if building else DOWNLOADS:
         shutil.rmtree(base / part, ignore_errors=True)
-    if everything:
-        shutil.rmtree(base / CODE, ignore_errors=True)
+    for part in CODE if everything else ():
+        shutil.rmtree(base / part, ignore_errors=True)
     return max(before - _size(base), 0)
+
+
+class Use(NamedTuple):
+    """Bytes of the host's disk: images and what they were made from, compiled code of Popek's, compiled code of guests."""
+
+    images: int
+    code: int
+    regions: int
+
+
+def use(where: str = "") -> Use:
+    """What the cache takes."""
+    base = Path(where or catalog.home())
+    code, regions = (_size(base / part) for part in CODE)
+    return Use(max(_size(base) - code - regions, 0), code, regions)
 
 
 def _tidy(folder: Path, wholly: bool) -> None:
