@@ -116,8 +116,8 @@ def _disk() -> Check:
         return Check("cache", False, f"{where} is not yours alone, so nothing is kept there", f"chmod go-w {where}")
     free = shutil.disk_usage(probe).free
     used = keeping.use()
-    says = f"{where}: {free / 1e9:.1f} GB free; images {used.images / 1e6:.0f} MB, compiled code {used.code / 1e6:.1f} MB"
-    says += f", of guests {used.regions / 1e6:.1f} MB"
+    says = f"{where}: {free / 1e9:.1f} GB free; images {used.images / 1e6:.0f} MB"
+    says += f", compiled code {used.code / 1e6:.1f} MB, of guests {used.regions / 1e6:.1f} MB"
     return Check("cache", free >= ROOM, says, "free some space, `popek prune`, or set XDG_CACHE_HOME")
 
 

@@ -74,7 +74,7 @@ def prune(everything: bool = False, where: str = "") -> int:
 
 
 class Use(NamedTuple):
-    """Bytes of the host's disk: images and what they were made from, compiled code of Popek's, compiled code of guests."""
+    """Bytes of the host's disk: images and what they were made from, Popek's compiled code, that of guests."""
 
     images: int
     code: int
