@@ -18,6 +18,9 @@ ALL = 0xFFFF_FFFF_FFFF_FFFF
 # Generations stand beside a page address. The low bits stay free: an access that is not aligned must match no cell.
 GENERATION_STEP, LAST_GENERATION = 8, 4096 - 5 * 8
 
+# Superpages of 2 MiB that may be cached, by their number: how many are told apart.
+SUPERPAGES = 2048
+
 # Pages watched for being flushed too often, and how often that is.
 SHY, SHY_FLUSHES = 16, 4
 
@@ -74,7 +77,9 @@ class Tlbs:
     shy: Array[Shy, SHY]  # by page number modulo their number
     satp: u64
     mxr: u64
-    super_regions: Array[u64, 4]  # by gigabyte modulo 256: superpages may be cached
+    super_pages: Array[u64, SUPERPAGES]  # number + 1 of a 2 MiB page of which a superpage may be cached; 0: none
+    super_regions: Array[u64, 4]  # a bit per gigabyte, modulo 128, and half of the address space: larger ones may be
+    super_noted: bool  # any of these
     last: Entry  # what served the last access through load_*/store_*/atomic_address; tag 0: nothing
     misses: u64
     flushes: u64
@@ -193,8 +198,12 @@ def renew(t: Tlbs, regime: u64) -> None:
 def flush_translated(t: Tlbs) -> None:
     """Forget what page tables said: every regime but MACHINE. The caller selects anew."""
     t.flushes += 1
-    for i in range(4):
-        t.super_regions[i] = 0
+    if t.super_noted:
+        t.super_noted = False
+        for i in range(4):
+            t.super_regions[i] = 0
+        for i in range(SUPERPAGES):
+            t.super_pages[i] = 0
     for i in range(64):
         t.pages[i] = 0
     for r in range(MACHINE):
@@ -270,20 +279,45 @@ def protect(h: Hart) -> None:
     select(h, t)
 
 
+@fn(inline=True)
+def super_page(addr: u64) -> u64:
+    """The index of the 2 MiB around `addr`: the two halves of the address space do not meet."""
+    return (addr >> 21) & (SUPERPAGES // 2 - 1) | (addr >> 63) * (SUPERPAGES // 2)
+
+
+@fn(inline=True)
+def super_region(addr: u64) -> u64:
+    """The bit of the gigabyte around `addr`."""
+    return (addr >> 30) & 127 | (addr >> 63) << 7
+
+
 @fn
 def remember_superpage(t: Tlbs, h: Hart, addr: u64) -> None:
-    """A leaf above 4 KiB is cached in many entries: note its gigabyte, in which a flush by address must flush all."""
-    if h.walk_level > 2:
+    """A leaf above 4 KiB is cached in many entries: note where, since a flush by address there must flush all."""
+    if h.walk_level == 0:
+        return
+    t.super_noted = True
+    if h.walk_level == 1:
+        i = super_page(addr)
+        number = (addr >> 21) + 1
+        if t.super_pages[i] == 0:
+            t.super_pages[i] = number
+        elif t.super_pages[i] != number:
+            t.super_pages[i] = ALL
+    elif h.walk_level == 2:
+        t.super_regions[super_region(addr) >> 6] |= u64(1) << (super_region(addr) & 63)
+    else:
         for i in range(4):
             t.super_regions[i] = ALL
-    elif h.walk_level != 0:
-        t.super_regions[(addr >> 36) & 3] |= u64(1) << ((addr >> 30) & 63)
 
 
 @fn(inline=True)
 def in_superpage(t: Tlbs, addr: u64) -> bool:
     """May `addr` lie in a superpage that is cached?"""
-    return (t.super_regions[(addr >> 36) & 3] >> ((addr >> 30) & 63)) & 1 != 0
+    number = t.super_pages[super_page(addr)]
+    if number == (addr >> 21) + 1 or number == ALL:
+        return True
+    return (t.super_regions[super_region(addr) >> 6] >> (super_region(addr) & 63)) & 1 != 0
 
 
 @fn(inline=True)
