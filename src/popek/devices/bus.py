@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import ctypes
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Protocol
 
@@ -120,6 +119,8 @@ class Bus:
         """A device model raised: a defect of ours, told to the user, while the guest sees an access fault."""
         self._reports += 1
         if self._reports <= 10:
+            import traceback
+
             self._report(f"a device model failed:\n{traceback.format_exc()}")
 
     def callback(self) -> Callable[[int], int]:

@@ -6,8 +6,10 @@ argparse and not typer: `popek boot` pays for it at every start (8 ms against 56
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from typing import NoReturn, TypeAlias
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
 
 from popek.faces.terminal import BOOT_KEYS, RUN_KEYS
 
@@ -35,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The chosen command with its options. Raises SystemExit after help and after errors."""
-    known = parser()
+    known = parser(*arguments[:1])
     arguments, guest_command = _split(arguments, known)
     chosen = known.parse_args(arguments)
     if guest_command:
@@ -64,19 +66,44 @@ def _split(arguments: list[str], known: argparse.ArgumentParser) -> tuple[list[s
     return arguments, []
 
 
-def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="popek", description=ABOUT, epilog=STATUS, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """`only`: name of a command. If there is one, a start need not pay for the others."""
+    top = _Parser(prog="popek", description=ABOUT, epilog=STATUS, formatter_class=_Help)
     top.add_argument("--version", action="version", version=_Version())  # type: ignore[arg-type]
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    top.with_value = _run(commands)  # type: ignore[attr-defined]
-    _boot(commands)
-    _image(commands)
+    commands = top.add_subparsers(prog="popek", dest="command", metavar="COMMAND", required=True)
+    known: dict[str, Callable[[_Commands], frozenset[str] | None]] = {
+        "run": _run, "boot": _boot, "image": _image, "prune": _prune, "doctor": _doctor
+    }  # fmt: skip
+    for name, add in known.items():
+        if name == only or only not in known:
+            top.with_value = add(commands) or frozenset()  # type: ignore[attr-defined]
+    return top
+
+
+def _prune(commands: _Commands) -> None:
     prune = commands.add_parser("prune", help="forget downloads and left-overs of broken builds")
     prune.add_argument("--all", action="store_true", help="also the images and the compiled code")
+
+
+def _doctor(commands: _Commands) -> None:
     doctor = commands.add_parser("doctor", help="what works on this host and why not; exit 0 if anything can run")
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.add_argument("--offline", action="store_true", help="do not ask the network")
-    return top
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """One is made for each option; asking shutil for the width would cost every start 3 ms."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, **{"width": _columns() - 2} | more)
+
+
+def _columns() -> int:
+    given = os.environ.get("COLUMNS", "")
+    try:
+        return int(given) if given.isdecimal() and int(given) else os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 class _Version:
@@ -87,9 +114,7 @@ class _Version:
 
 
 def _add(commands: _Commands, name: str, help: str, epilog: str) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name, help=help, description=help, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return commands.add_parser(name, help=help, description=help, epilog=epilog, formatter_class=_Help)
 
 
 def _run(commands: _Commands) -> frozenset[str]:
