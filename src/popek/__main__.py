@@ -1,7 +1,5 @@
 """`python -m popek` is `popek`."""
 
-import sys
+from popek.faces.cli import program
 
-from popek.faces.cli import main
-
-sys.exit(main())
+program()

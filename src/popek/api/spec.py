@@ -6,7 +6,6 @@ importing dataclasses would cost every start 17 ms.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from popek.base.errors import BadInput
@@ -16,8 +15,7 @@ MAX_HARTS = 8
 MIN_MEMORY = 4 * MIB  # a bare-metal program and its device tree
 MAX_MEMORY = 64 << 30
 
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": MIB, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class Disk(NamedTuple):
@@ -64,8 +62,11 @@ class Spec(NamedTuple):
 
 def parse_size(text: str) -> int:
     """Bytes of `512M`, `2G`, `1024k`; a bare number is mebibytes, as QEMU's -m has it."""
-    match = _SIZE.fullmatch(text.strip())
-    if not match:
+    unit = text.strip().lstrip("0123456789")
+    number = text.strip().removesuffix(unit)
+    unit = unit.strip().lower()
+    if unit.endswith("b"):
+        unit = unit[:-1].removesuffix("i")
+    if not number or unit not in _UNITS:
         raise BadInput(f"{text!r} is not an amount of memory", "write it as 512M or 2G")
-    number, unit = int(match[1]), match[2].lower()
-    return number * (_UNITS[unit] if unit else MIB)
+    return int(number) * _UNITS[unit]
