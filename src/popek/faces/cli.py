@@ -10,7 +10,10 @@ import atexit
 import gc
 import os
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as typing has it; importing that would take longer than all else that `popek --version` does
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 OUR_ERROR = 125
 GARBAGE = 100_000  # objects until the collector looks for some
