@@ -12,7 +12,7 @@ from popek.base.errors import BadInput
 from tests import elves
 from tests.vmm.guests import HSM, machine, run
 
-ENGINES = ("template", "step", "reference")
+ENGINES = ("template", "optimizing", "step", "reference")
 SPIN = "loop:\nj loop\n"
 SLEEP = "loop:\nwfi\nj loop\n"
 TRAP_LOOP = "jalr x0, 0(x0)\n"  # to where nothing is, and so does the trap vector

@@ -47,11 +47,14 @@ def library() -> objects.Library:
     source = Path(setup.__file__).resolve().parent.parent.parent
 
     def make() -> objects.Image:
+        from popek.engine.optimizing import watching
         from popek.engine.template import coherence, run
+        from popek.hosted import port as hosted
 
         functions, bound, substitute = setup.build_parts()
         mine = [prepare, nudge]
         bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, coherence.asleep: desk.asleep}
+        bound[watching.pause] = hosted.pause
         return objects.build(emit([*functions, *mine], ports=bound, substitute=substitute, exports=[*functions, *mine]))
 
     key = objects.fingerprint(
@@ -70,9 +73,8 @@ def templates() -> bytes:
 
         return library.build()
 
-    return cache.kept(
-        cache.fingerprint("tests.templates", here, here.parent / "tlb.py", here.parent.parent / "isa"), make
-    )
+    beside = here.parent / "tlb.py", here.parent / "optimizing" / "state.py", here.parent.parent / "isa"
+    return cache.kept(cache.fingerprint("tests.templates", here, *beside), make)
 
 
 class NativeMachine:

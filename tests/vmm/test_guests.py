@@ -5,7 +5,7 @@ import pytest
 from tests.vmm import guests
 from tests.vmm.guests import BASE, DBCN, HSM, IPI, RFENCE, SRST, TIME, run
 
-ENGINES = ("template", "step", "reference")
+ENGINES = ("template", "optimizing", "step", "reference")
 NOT_SUPPORTED, INVALID_PARAM, INVALID_ADDRESS, ALREADY_AVAILABLE = ((1 << 64) - n for n in (2, 3, 5, 6))
 
 

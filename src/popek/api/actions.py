@@ -140,7 +140,7 @@ def run(
     memory: int = 512 << 20,
     harts: int = 1,
     name: str = "",
-    engine: str = "template",
+    engine: str = "auto",
     stdout: int = 1,
     stderr: int = 2,
     progress: Callable[[str], None] | None = None,

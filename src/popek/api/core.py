@@ -13,6 +13,7 @@ from popek.api import native
 from popek.base.memory import Block
 
 if TYPE_CHECKING:
+    from popek.engine.optimizing.manager import Manager
     from popek.lang.objects import Library
 
 _u64, _u32 = ctypes.c_uint64, ctypes.c_uint32
@@ -26,10 +27,12 @@ class NativeCore:
 
     def __init__(
         self, engine: str, harts: int, monitor: bool, ram: Block, ram_base: int, answer: Callable[[int], int],
-        progress: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None,
+        progress: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None, build: str = "",
     ) -> None:  # fmt: skip
+        """`build`: of the native code, if it is not the engine's usual one."""
         self.harts = harts
-        self._library: Library = native.image(engine, progress, warn).link()
+        engine = "template" if engine == "optimizing" else engine  # which comes on top: `optimize`
+        self._library: Library = native.image(build or engine, progress, warn).link()
         self._functions: dict[str, Any] = {}
         self._answer = ctypes.CFUNCTYPE(_u64, _u64)(answer)
         self._guest = Block(self._call("guest_size", _u64)())
@@ -43,6 +46,8 @@ class NativeCore:
         hart = self._call("hart_address", _u64, _u64, _u64)
         self._hart = [hart(self._here, i) for i in range(harts)]
         self._keep: list[Any] = []
+        self._manager: Manager | None = None
+        self._warn = warn
         if engine == "template":
             self._attach_template(progress, warn)
             self._run = self._library.call("popek.engine.template.run.run_hart", None, _u64)
@@ -62,6 +67,14 @@ class NativeCore:
     def _call(self, name: str, result: Any, *arguments: Any) -> Any:
         return self._library.call(f"popek.api.guest.{name}", result, *arguments)
 
+    def function(self, name: str, result: Any, *arguments: Any) -> Any:
+        """Any exported function of the native code."""
+        return self._library.call(name, result, *arguments)
+
+    def hart_address(self, i: int) -> int:
+        """Host address of hart `i`."""
+        return int(self._hart[i])
+
     def _attach_step(self) -> None:
         size = self._library.call("popek.engine.step.step_size", _u64)()
         attach = self._library.call("popek.engine.step.attach", None, _u64, _u64)
@@ -76,8 +89,41 @@ class NativeCore:
 
         engine = TemplateEngine(self._library, native.templates(progress, warn))
         self._keep.append(engine)
+        self._template = engine
         for i, hart in enumerate(self._hart):
             engine.attach(hart, i, self.harts)
+
+    def optimize(self, eager: bool) -> None:
+        """Put the optimizing engine beside the template engine; its thread is `run_manager`."""
+        from popek.engine.codecache import CodeCache
+        from popek.engine.optimizing.manager import Manager, Policy
+
+        cache = CodeCache.open(native.key("regions"), self._warn)
+        policy = Policy.eager() if eager else Policy.usual()
+        self._manager = Manager(
+            self._library, self._template.library.address, self.harts, cache, policy, self._warn or (lambda text: None)
+        )
+
+    def run_manager(self) -> None:
+        """The thread of the optimizing engine; ends after `end_manager`. The guest goes on whatever happens here."""
+        assert self._manager is not None
+        try:
+            self._manager.run()
+        except Exception as error:  # a defect of ours, that costs time and nothing else
+            if self._warn is not None:
+                self._warn(f"the optimizing engine ended: {type(error).__name__}: {error}")
+
+    def end_manager(self) -> None:
+        """No hart runs any more."""
+        if self._manager is not None:
+            self._manager.end()
+
+    def engine_statistics(self) -> dict[str, Any]:
+        """Counters of the engines, summed over the harts. Exact once all threads have ended."""
+        counted: dict[str, Any] = {}
+        if self._manager is not None:
+            counted |= self._manager.statistics()
+        return counted
 
     def start_at(self, i: int, pc: int, a1: int, a2: int) -> None:
         """Hart `i` runs from `pc` once its thread does."""
@@ -131,4 +177,6 @@ class NativeCore:
 
     def free(self) -> None:
         """After all threads have ended."""
+        if self._manager is not None:
+            self._manager.free()
         self._guest.free()

@@ -34,7 +34,7 @@ EXTENSIONS = (
     "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintpause", "zawrs",
     "zfa", "zba", "zbb", "zbc", "zbs", "sstc", "svadu", "svinval", "svnapot", "svpbmt",
 )  # fmt: skip
-ENGINES = ("template", "step", "reference")
+ENGINES = ("auto", "template", "optimizing", "step", "reference")
 TEMPLATE_HOSTS = ("x86_64", "amd64")  # the template engine reads and patches their machine code
 #: The devices in native code, for the device tree: kind, base, size, interrupt source.
 BUILTIN = (
@@ -74,8 +74,11 @@ class Machine:
         if spec.engine not in ENGINES:
             raise BadInput(f"there is no engine called {spec.engine}", f"choose one of {', '.join(ENGINES)}")
         self.engine = spec.engine
-        if spec.engine == "template" and os.uname().machine not in TEMPLATE_HOSTS:
-            self.engine = "step"  # right, native, and about ten times slower
+        if spec.engine in ("auto", "template", "optimizing"):
+            if os.uname().machine not in TEMPLATE_HOSTS:
+                self.engine = "step"  # right, native, and about ten times slower
+            elif spec.engine == "auto":
+                self.engine = "optimizing"  # it stands on the template engine
         self.spec = spec
         self._serial_out = serial_out
         self._threads: list[threading.Thread] = []
@@ -111,6 +114,9 @@ class Machine:
         for piece in boot.pieces:
             start = piece.address - RAM_BASE
             ram.view[start : start + len(piece.data)] = piece.data
+        self._optimizes = self.engine == "optimizing" and isinstance(self._core, NativeCore)
+        if self._optimizes:
+            self._core.optimize(eager=spec.engine == "optimizing")
         self.device_tree = build_device_tree(
             harts=spec.harts, extensions=EXTENSIONS, memory=spec.memory, devices=[*BUILTIN, *places],
             bootargs=spec.append,
@@ -171,6 +177,8 @@ class Machine:
         thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+            if self._optimizes:
+                self._thread("optimizing", self._core.run_manager)
 
     def _run_hart(self, i: int) -> None:
         try:
@@ -190,6 +198,8 @@ class Machine:
             self._fail(error)
         self._core.close_output()
 
+            if self._optimizes:
+                self._core.end_manager()
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._core.stop()

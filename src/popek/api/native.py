@@ -128,9 +128,12 @@ def template_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """Functions, ports and substitutes of the template engine."""
     from popek.engine.template import coherence, run, setup
     from popek.vmm import allocator, dispatcher
+    from popek.engine.optimizing import watching
 
+    from popek.hosted import port as hosted
     functions, bound, substitute = setup.build_parts()
-    bound |= {run.poll: dispatcher.poll, run.trap: dispatcher.trap, coherence.asleep: allocator.asleep}
+    bound |= {run.poll: dispatcher.poll, run.trap: dispatcher.trap, coherence.asleep: allocator.asleep,
+              watching.pause: hosted.pause}
     return functions, bound, substitute
 
 

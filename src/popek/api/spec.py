@@ -39,7 +39,7 @@ class Spec(NamedTuple):
     memory: int = 512 * MIB
     harts: int = 1
     disks: tuple[Disk, ...] = ()
-    engine: str = "template"
+    engine: str = "auto"
     name: str = ""
     rng: bool = True
 

@@ -147,7 +147,7 @@ On a terminal: {RUN_KEYS}. Ctrl-C and window size go to the guest.
     p.add_argument("--cpus", default="1", metavar="N", help="1 to 8 (default %(default)s)")
     p.add_argument("--name", default="", help="name of this guest, also its host name")
     p.add_argument("--rm", action="store_true", help="forget the guest afterwards (it always is)")
-    p.add_argument("--engine", default="template", metavar="NAME", help=argparse.SUPPRESS)
+    p.add_argument("--engine", default="auto", metavar="NAME", help=argparse.SUPPRESS)
     p.add_argument("-q", "--quiet", action="store_true", help="errors only on stderr")
     p.add_argument("--no-progress", action="store_true", help="no progress lines")
     return frozenset(text for action in p._actions if action.nargs is None for text in action.option_strings)

@@ -26,6 +26,10 @@ def syscall(number: u64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> i64:
 def sched_yield() -> i32: ...
 
 
+@extern("poll")
+def poll(place: u64, count: u64, milliseconds: i32) -> i32: ...
+
+
 @fn
 def clock(w: Waiter, number: i32) -> u64:
     """Nanoseconds of a host clock."""
@@ -67,6 +71,12 @@ def wake(w: Waiter) -> None:
 def give_way() -> None:
     """vmm.port.give_way"""
     sched_yield()
+
+
+@fn
+def pause(place: u64, count: u64, milliseconds: u32) -> bool:
+    """engine.optimizing.watching.pause"""
+    return poll(place, count, i32(milliseconds)) > 0
 
 
 @fn

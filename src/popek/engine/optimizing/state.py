@@ -14,6 +14,10 @@ SYMBOLS = len(Symbol)
 REGION_PAGES = 1024  # bits
 SAMPLES = 256  # powers of two
 MAILS = 64
+SPOTS = 8192
+EVENTS = 256
+WALK = 256  # places that the description of a region still has to look at
+DESCRIBED = 1500  # instructions that it looks at
 
 # Words of Hart.engine; engine.tlb and template.layout have the others. E_VIEW (tlb) is read by regions.
 E_STEP, E_REFRESH, E_FILL_READ, E_FILL_WRITE = 9, 10, 11, 12
@@ -22,6 +26,18 @@ E_STEP, E_REFRESH, E_FILL_READ, E_FILL_WRITE = 9, 10, 11, 12
 ASKED_SAMPLE, ASKED_MAIL, ASKED_REQUEST = 1, 2, 4
 
 IN_REGION = 2  # of the glue's argument to run.resolve: the poll point is in a region
+
+# Sample.about and Spot.about: mode in the low two bits, and
+ABOUT_IN_REGION, ABOUT_ENTRY = 4, 8  # came out of a region; a region is entered there
+
+# Of a request
+IDLE, ASKED, DESCRIBED_WELL, REFUSED = 0, 1, 2, 3
+
+# Spot.state
+UNKNOWN, HAVE, NEVER = 0, 1, 2
+
+# Event.kind
+NEW_SPOT, HOT_SPOT, KNOWN_SPOT, MAIL_OPENED, REQUEST_DONE = 1, 2, 3, 4, 5
 
 # What became of a mail
 WAITING, INSTALLED, ELSEWHERE, STALE, BAD, THERE = 0, 1, 2, 3, 4, 5
@@ -115,11 +131,81 @@ class Optimizing:
     mailed: u64  # mails written by the manager; looked at by the hart
     opened: u64
     mails: Array[Mail, MAILS]
-    request_place: u64  # where to write a request (sampling), 0: nowhere
+    reported: u64  # mails whose fate the manager knows
+    request_place: u64  # where to write the description of code (sampling)
     request_pc: u64
+    request_host: u64
     request_mode: u64
+    request_state: u32
+    request_age: u32
+    walk: Array[u64, WALK]
+    seen: Array[u64, MAX_PAGES * 32]
     installed: u64  # statistics
     discarded: u64
     refreshed: u64
     fills: u64
     steps: u64
+
+
+@struct
+class Described:
+    """One guest page as it is handed to the compiler. `translated`: a bit for each halfword."""
+
+    vpage: u64
+    translated: Array[u64, 32]
+    data: Array[u64, 512]
+
+
+@struct
+class Description:
+    """The code around a pc."""
+
+    pc: u64
+    bare: u64
+    count: u64
+    pages: Array[Described, MAX_PAGES]
+
+
+@struct
+class Spot:
+    """A place where harts were found, by guest address and host address; pc 1: unused."""
+
+    pc: u64
+    host: u64
+    about: u64
+    count: u32
+    hot: u32  # the count at which somebody is told
+    state: u64
+
+
+@struct
+class Event:
+    """What the manager is told."""
+
+    kind: u64
+    hart: u64
+    pc: u64
+    host: u64
+    about: u64  # mode; of MAIL_OPENED and REQUEST_DONE what became of it
+    count: u64
+
+
+@struct
+class Watch:
+    """What the sampling thread of a machine keeps. The events stand first: Python reads them without layouts."""
+
+    event_count: u64
+    events: Array[Event, EVENTS]
+    library: u64  # host address of template.layout.Library
+    harts: u64
+    period: u64  # milliseconds
+    interval: u64  # now
+    hot: u64  # samples after which a place is worth a region
+    tells_new: u64  # are new places of interest (there is a cache to look into)?
+    since: u64  # milliseconds that events wait
+    samples: u64  # statistics
+    region_samples: u64
+    machine_samples: u64
+    user_samples: u64
+    used: u64
+    spots: Array[Spot, SPOTS]

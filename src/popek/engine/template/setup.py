@@ -37,7 +37,7 @@ STATISTICS = (
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """(functions to export, ports to bind, functions to substitute) for a native build with this engine."""
     from popek.engine import tlb_access
-    from popek.engine.optimizing import regions, views
+    from popek.engine.optimizing import regions, views, watching
     from popek.engine.template import coherence, pages, run, start
     from popek.isa import memory, ports
 
@@ -68,6 +68,13 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         views.view_read,
         views.view_write,
         regions.install,
+        watching.watch_size,
+        watching.watch_open,
+        watching.watch,
+        watching.mail,
+        watching.request,
+        watching.set_state,
+        watching.watch_statistic,
         pages.reset_hart,
         coherence.device_wrote,
         start.sizes,

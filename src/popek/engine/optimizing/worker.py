@@ -1,0 +1,102 @@
+"""The worker process of the optimizing engine: descriptions of code come in, region images go out.
+
+Lives here: its loop and the form of its messages. `python -m popek.engine.optimizing.worker` reads from standard input
+and writes to standard output; it ends with its pipe, or when nobody has wanted anything for a while. What is made of a
+request is compile's concern. Not here: who starts it (client).
+
+To it: length, then state.Description as far as it is filled. From it: length, processor time in nanoseconds, image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import sys
+import time
+
+from popek.engine.optimizing.image import MAX_PAGES, PAGE, Page, Request
+
+LENGTH = struct.Struct("<I")
+RESULT = struct.Struct("<Q")
+DESCRIPTION = struct.Struct("<QQQ")  # pc, bare, number of pages
+BITS = 256
+PAGE_BYTES = 8 + BITS + PAGE
+LARGEST = DESCRIPTION.size + MAX_PAGES * PAGE_BYTES
+IDLE_SECONDS = 10.0
+NICE = 5
+
+
+def request_of(data: bytes | memoryview) -> Request:
+    """A description as a hart wrote it. Raises ValueError if it is none."""
+    if len(data) < DESCRIPTION.size:
+        raise ValueError("not a description")
+    pc, bare, count = DESCRIPTION.unpack_from(data)
+    if count > MAX_PAGES or len(data) < DESCRIPTION.size + count * PAGE_BYTES:
+        raise ValueError("a description is cut short")
+    request = Request(pc, bool(bare))
+    for i in range(count):
+        at = DESCRIPTION.size + i * PAGE_BYTES
+        address = int.from_bytes(data[at : at + 8], "little")
+        bits, page = data[at + 8 : at + 8 + BITS], data[at + 8 + BITS : at + PAGE_BYTES]
+        request.pages[address] = Page(bytes(page), bytes(bits))
+    return request
+
+
+def read_exactly(fd: int, count: int) -> bytes:
+    """That many bytes; fewer at the end."""
+    data = b""
+    while len(data) < count:
+        more = os.read(fd, count - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """All of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def serve(source: int, sink: int) -> None:
+    """Answer until the other side closes or is silent for long."""
+    from popek.engine.optimizing.compile import RegionError, compile_region
+
+    before = 0
+    while select.select([source], [], [], IDLE_SECONDS)[0]:
+        head = read_exactly(source, LENGTH.size)
+        if len(head) < LENGTH.size:
+            return
+        (size,) = LENGTH.unpack(head)
+        data = read_exactly(source, size)
+        if len(data) < size or size > LARGEST:
+            return
+        try:
+            made = compile_region(request_of(data)) or b""
+        except (RegionError, ValueError):
+            made = b""
+        now = time.process_time_ns()
+        answer = RESULT.pack(now - before) + made
+        before = now
+        write_all(sink, LENGTH.pack(len(answer)) + answer)
+
+
+def main() -> None:
+    """The process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the guest's process
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    sink = os.dup(1)
+    os.dup2(2, 1)  # nobody else writes to the pipe
+    with contextlib.suppress(BrokenPipeError):
+        serve(0, sink)
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
