@@ -5,15 +5,16 @@ Not here: what it does (worker), what it is asked (manager).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from popek.engine.optimizing.worker import LENGTH, RESULT, read_exactly, write_all
+
+if TYPE_CHECKING:
+    import subprocess
 
 PATIENCE = 1.0  # seconds that a process gets to end by itself once its pipe is closed
 LARGEST = 1 << 24
@@ -41,6 +42,8 @@ class Client:
 
     def send(self, description: bytes) -> None:
         """Ask for a region. Raises WorkerDied."""
+        import subprocess
+
         if self.process is not None and not self.busy and self.process.poll() == 0:
             self.forget()  # it was idle for long
         message = LENGTH.pack(len(description)) + description
@@ -82,8 +85,10 @@ class Client:
         """The answer that is still to come, if it comes in time; then the process ends."""
         answer = None
         if self.busy and select.select([self.fd], [], [], seconds)[0]:
-            with contextlib.suppress(WorkerDied):
+            try:
                 answer = self.receive()
+            except WorkerDied:
+                pass
         if self.busy:
             self.kill()
         self.forget()
@@ -96,13 +101,16 @@ class Client:
             return
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):
+                try:
                     pipe.close()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+                except OSError:
+                    pass
+        deadline = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if process.poll() is None:
             process.kill()
-            process.wait()
+        process.wait()
 
     def kill(self) -> int:
         """End it at once; its exit status."""
@@ -118,7 +126,11 @@ class Client:
         return code
 
     def _start(self) -> subprocess.Popen[bytes]:
-        root = str(Path(__file__).resolve().parents[3])
+        import subprocess
+
+        root = os.path.abspath(__file__)
+        for _ in range(4):
+            root = os.path.dirname(root)
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "popek.engine.optimizing.worker"],

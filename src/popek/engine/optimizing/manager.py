@@ -11,7 +11,6 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from popek.base.memory import Block
@@ -64,24 +63,23 @@ class Place(NamedTuple):
     host: int
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """When it pays to compile.
 
-    hot: milliseconds that harts were found at a place; patience: of guest time before the worker is started; share:
-    of the guest's time that may be spent on compiling, and `credit` seconds at once.
+    hot: milliseconds that harts were found at a place; start: the same, for all places that wait together, if the
+    worker has to be started; share: of the guest's time that may be spent on compiling, and `credit` seconds at once.
     """
 
     period: int = 1
     hot: int = 10
-    patience: int = 60
+    start: int = 100
     share: float = 0.5
     credit: float = 0.5
 
     @staticmethod
     def eager() -> Policy:
         """For tests: everything that is seen twice."""
-        return Policy(hot=2, patience=0, share=1e9)
+        return Policy(hot=2, start=0, share=1e9)
 
     @staticmethod
     def usual() -> Policy:
@@ -268,9 +266,11 @@ class Manager:
         """Ask for a description of the hottest place, if the worker is free and it is time."""
         if self._broken or self._asked or self.client.busy or not self._wanted:
             return
+        if self.client.process is None:
+            waiting = sum(count for count, _, _ in self._wanted.values())
+            if waiting * self.policy.period < self.policy.start:
+                return
         passed = self._statistic(self._here, 0) * self.policy.period
-        if passed < self.policy.patience:
-            return
         if self.client.spent > self.policy.credit + passed / 1000 * self.policy.share:
             return
         place = max(self._wanted, key=lambda p: self._wanted[p][0])

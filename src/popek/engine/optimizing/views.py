@@ -16,7 +16,7 @@ from popek.isa.hart import MACHINE, Hart
 from popek.isa.paging import READ, SATP_BARE, WRITE
 from popek.lang import Trap, at_u8, at_u64, cast, fn, u32, u64
 
-FAR = 1 << 21  # a view for writing reaches so far each way: pages that hold code have to be looked for
+FAR = 1 << 30  # a view for writing reaches so far each way: pages that hold code have to be looked for
 NEIGHBOURS = 16  # pages of 4 KiB each way
 
 

@@ -9,20 +9,21 @@ To it: length, then state.Description as far as it is filled. From it: length, p
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
 import struct
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from popek.engine.optimizing.image import MAX_PAGES, PAGE, Page, Request
+if TYPE_CHECKING:
+    from popek.engine.optimizing.image import Request
 
 LENGTH = struct.Struct("<I")
 RESULT = struct.Struct("<Q")
 DESCRIPTION = struct.Struct("<QQQ")  # pc, bare, number of pages
-BITS = 256
+MAX_PAGES, PAGE, BITS = 8, 4096, 256
 PAGE_BYTES = 8 + BITS + PAGE
 LARGEST = DESCRIPTION.size + MAX_PAGES * PAGE_BYTES
 IDLE_SECONDS = 10.0
@@ -31,6 +32,8 @@ NICE = 5
 
 def request_of(data: bytes | memoryview) -> Request:
     """A description as a hart wrote it. Raises ValueError if it is none."""
+    from popek.engine.optimizing.image import Page, Request
+
     if len(data) < DESCRIPTION.size:
         raise ValueError("not a description")
     pc, bare, count = DESCRIPTION.unpack_from(data)
@@ -89,12 +92,16 @@ def serve(source: int, sink: int) -> None:
 def main() -> None:
     """The process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the guest's process
-    with contextlib.suppress(OSError):
+    try:
         os.nice(NICE)
+    except OSError:
+        pass
     sink = os.dup(1)
     os.dup2(2, 1)  # nobody else writes to the pipe
-    with contextlib.suppress(BrokenPipeError):
+    try:
         serve(0, sink)
+    except BrokenPipeError:
+        pass
 
 
 if __name__ == "__main__":
