@@ -36,12 +36,11 @@ def _machine() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    llvm.set_option("", "-regalloc=greedy")
-    llvm.set_option("", "-optimize-regalloc")
+    llvm.set_option("", "-disable-lsr")  # rewrites what checks have in common into one induction variable each
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
-        opt=0,
+        opt=1,
         reloc="pic",
         codemodel="small",
     )
