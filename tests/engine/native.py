@@ -52,7 +52,7 @@ def library() -> objects.Library:
         from popek.hosted import port as hosted
 
         functions, bound, substitute = setup.build_parts()
-        mine = [prepare, nudge]
+        mine = [prepare, nudge, coherence.regime_changed, coherence.pmp_changed, coherence.tlb_flush]
         bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, coherence.asleep: desk.asleep}
         bound[watching.pause] = hosted.pause
         return objects.build(emit([*functions, *mine], ports=bound, substitute=substitute, exports=[*functions, *mine]))

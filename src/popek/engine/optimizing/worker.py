@@ -28,6 +28,7 @@ PAGE_BYTES = 8 + BITS + PAGE
 LARGEST = DESCRIPTION.size + MAX_PAGES * PAGE_BYTES
 IDLE_SECONDS = 10.0
 NICE = 5
+FAILURES = "POPEK_WORKER_FAILURES"  # a folder: what could not be compiled is put there, with the reason
 
 
 def request_of(data: bytes | memoryview) -> Request:
@@ -66,9 +67,20 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def keep_failure(folder: str, data: bytes, error: Exception) -> None:
+    """For whoever looks for the defect."""
+    import traceback
+
+    name = os.path.join(folder, f"{data[:8][::-1].hex()}-{os.getpid()}")
+    with open(name, "wb") as file:
+        file.write(data)
+    with open(name + ".txt", "w") as text:
+        traceback.print_exception(error, file=text)
+
+
 def serve(source: int, sink: int) -> None:
     """Answer until the other side closes or is silent for long."""
-    from popek.engine.optimizing.compile import RegionError, compile_region
+    from popek.engine.optimizing.compile import compile_region
 
     before = 0
     while select.select([source], [], [], IDLE_SECONDS)[0]:
@@ -81,8 +93,10 @@ def serve(source: int, sink: int) -> None:
             return
         try:
             made = compile_region(request_of(data)) or b""
-        except (RegionError, ValueError):
+        except Exception as error:  # a defect of ours, that costs one region
             made = b""
+            if os.environ.get(FAILURES):
+                keep_failure(os.environ[FAILURES], data, error)
         now = time.process_time_ns()
         answer = RESULT.pack(now - before) + made
         before = now
