@@ -11,6 +11,7 @@ from popek.engine.optimizing.state import BAD, ELSEWHERE, INSTALLED, STALE, THER
 from popek.isa import table
 from tests.engine import handmade
 from tests.engine.native import RAM, NativeMachine
+from tests.engine.scaffold import KERNEL, pte, satp
 from tests.engine.small import finish, result
 
 LOOP = RAM + 0x2000
@@ -189,3 +190,120 @@ def test_many() -> None:
     assert m.install(image, LOOP) == INSTALLED
     assert run(m) == 1050
     assert m.cache().flushes > 2
+
+
+# -- under translation --
+
+TABLES = RAM + 0x1_0000
+TWO = 0x4000_0000  # virtual: two pages; the loop's page, then the page that the region goes through as well
+
+
+def two_pages(wrong: int) -> bytes:
+    """A region over two pages: adds 7 to a0 in the first, 8 in the second, and returns."""
+    body = f"""  %raa = getelementptr i8, ptr %h, i64 {handmade.Hart.offset("x") + 8}
+  %ra = load i64, ptr %raa
+  %x = add i64 {handmade.pin(10)}, {15 + wrong}
+  %n = add i64 %count, 3
+{handmade.leave("indirect", "%ra", "%n", {10: "%x"})}
+"""
+    spans = [Span(0, 4092, words("addi a0, a0, 7")), Span(1, 0, words("addi a0, a0, 8", "jalr zero, 0(ra)"))]
+    return handmade.make(body, spans, 4092, instructions=3)
+
+
+def translated() -> NativeMachine:
+    """A hart in supervisor mode, with two pages at TWO, and RAM as it is."""
+    m = NativeMachine()
+    root, middle, leaves = TABLES, TABLES + 0x1000, TABLES + 0x2000
+    m.put(root + 16, pte(RAM, KERNEL))
+    m.put(root + 8, pte(middle, 1))
+    m.put(middle, pte(leaves, 1))
+    m.put(leaves, pte(RAM + 0x2_0000, KERNEL))
+    m.put(leaves + 8, pte(RAM + 0x2_1000, KERNEL))
+    m.write(RAM + 0x2_0FFC, words("addi a0, a0, 7"))
+    m.write(RAM + 0x2_1000, words("addi a0, a0, 8", "jalr zero, 0(ra)"))
+    m.write(RAM + 0x2_5000, words("addi a0, a0, 80", "jalr zero, 0(ra)"))
+    m.hart.mode, m.hart.satp = 1, satp(8, root)
+    m.library.call("popek.engine.template.coherence.regime_changed", None, ctypes.c_uint64)(m.address())
+    return m
+
+
+def call_two(m: NativeMachine, before: str = "", after: str = "") -> int:
+    """Call the code at TWO + 4092 three times, once before `before` and once behind `after`."""
+    m.program(
+        f"""addi a0, zero, 0
+        lui s0, 0x40001
+        addi s0, s0, -4
+        jalr ra, 0(s0)
+        {before}
+        jalr ra, 0(s0)
+        {after}
+        jalr ra, 0(s0)
+        addi a7, zero, 0
+        ebreak"""
+    )
+    trap = RAM + 0x3000
+    m.program(finish("addi t0, zero, 0"), trap)
+    m.hart.mode = 1
+    m.library.call("popek.engine.template.coherence.regime_changed", None, ctypes.c_uint64)(m.address())
+    m.hart.mtvec = trap
+    m.hart.pc = RAM
+    return result(m)
+
+
+def remap(flush: str) -> str:
+    """Program text that points the second page to RAM + 0x2_5000."""
+    entry = pte(RAM + 0x2_5000, KERNEL)
+    low = (entry & 0xFFF ^ 0x800) - 0x800
+    return f"""lui t0, 0x40009
+        slli t0, t0, 1
+        lui t1, {entry - low >> 12:#x}
+        addi t1, t1, {low}
+        sd t1, 8(t0)
+        {flush}"""
+
+
+@pytest.mark.parametrize("flush", ["sfence.vma", "lui t2, 0x40001\n sfence.vma t2, zero"])
+def test_second_page_moved(flush: str) -> None:
+    m, plain = translated(), translated()
+    assert m.install(two_pages(100), TWO + 4092) == INSTALLED
+    text = remap(flush)
+    assert call_two(plain, text) == 15 + 2 * 87
+    assert call_two(m, text) == 115 + 2 * 87
+    assert m.cache().optimizing.discarded == 1
+    assert m.hart.instret == plain.hart.instret
+
+
+def test_other_page_flushed() -> None:
+    m = translated()
+    assert m.install(two_pages(100), TWO + 4092) == INSTALLED
+    assert call_two(m, "lui t2, 0x40005\n sfence.vma t2, zero", "sfence.vma") == 3 * 115
+    assert m.cache().optimizing.discarded == 0
+
+
+def test_second_page_written() -> None:
+    m = translated()
+    assert m.install(two_pages(100), TWO + 4092) == INSTALLED
+    text = f"""lui t0, 0x40011
+        slli t0, t0, 1
+        sub t0, t0, zero
+        lui t1, {table.assemble("addi a0, a0, 80") >> 12:#x}
+        addi t1, t1, {table.assemble("addi a0, a0, 80") & 0xFFF}
+        lui t2, 0xfffff
+        add t0, t0, t2
+        sw t1, 0(t0)
+        fence.i"""
+    assert call_two(m, text) == 115 + 2 * 87
+    assert m.cache().optimizing.discarded == 1
+    marks = (ctypes.c_uint8 * 64).from_address(m.code_map.address)
+    assert marks[0x20] and not marks[0x25]
+
+
+def test_not_executable_in_this_mode() -> None:
+    """Where a mode may execute only one of its pages, a region is not for that mode."""
+    m = translated()
+    m.put(TABLES + 0x2000, pte(RAM + 0x2_0000, KERNEL | 16))
+    assert m.install(two_pages(100), TWO + 4092) == ELSEWHERE  # not executable for the supervisor
+    m.hart.mode = 0
+    assert m.install(two_pages(100), TWO + 4092) == ELSEWHERE  # the second page
+    m.put(TABLES + 0x2008, pte(RAM + 0x2_1000, KERNEL | 16))
+    assert m.install(two_pages(100), TWO + 4092) == INSTALLED
