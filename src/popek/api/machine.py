@@ -109,14 +109,14 @@ class Machine:
         self._core: Any = _core_class(self.engine)(
             self.engine, spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress, warn)
         self._closers.append(self._core.free)
+        self._optimizes = self.engine == "optimizing" and isinstance(self._core, NativeCore)
+        if self._optimizes:
+            self._core.optimize(eager=spec.engine == "optimizing")
         self._memory = GuestMemory(RAM_BASE, ram.view, self._core.wrote)
         places = self._devices(spec, bus, ports)
         for piece in boot.pieces:
             start = piece.address - RAM_BASE
             ram.view[start : start + len(piece.data)] = piece.data
-        self._optimizes = self.engine == "optimizing" and isinstance(self._core, NativeCore)
-        if self._optimizes:
-            self._core.optimize(eager=spec.engine == "optimizing")
         self.device_tree = build_device_tree(
             harts=spec.harts, extensions=EXTENSIONS, memory=spec.memory, devices=[*BUILTIN, *places],
             bootargs=spec.append,
@@ -169,6 +169,8 @@ class Machine:
             for i in range(self.spec.harts):
                 self._thread(f"hart{i}", self._run_hart, i)
             self._thread("timer", self._core.run_timers)
+            if self._optimizes:
+                self._thread("optimizing", self._core.run_manager)
         else:
             self._thread("harts", self._run_all)
         self._thread("serial", self._serial)
@@ -177,8 +179,6 @@ class Machine:
         thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
-            if self._optimizes:
-                self._thread("optimizing", self._core.run_manager)
 
     def _run_hart(self, i: int) -> None:
         try:
@@ -190,6 +190,8 @@ class Machine:
             last = self._harts_running == 0
         if last:
             self._core.close_output()
+            if self._optimizes:
+                self._core.end_manager()
 
     def _run_all(self) -> None:
         try:
@@ -198,8 +200,6 @@ class Machine:
             self._fail(error)
         self._core.close_output()
 
-            if self._optimizes:
-                self._core.end_manager()
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._core.stop()

@@ -177,7 +177,9 @@ On a terminal: {BOOT_KEYS}.
         help="a virtio disk, raw or qcow2; options: ro, snapshot (the file stays as it is), format=raw or qcow2, "
         "backing=any (a qcow2 may build on files outside its folder)",
     )  # fmt: skip
-    p.add_argument("--engine", default="template", metavar="NAME", help="template (default) or reference")
+    p.add_argument(
+        "--engine", default="auto", metavar="NAME", help="auto (default), optimizing, template, step or reference"
+    )
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
     p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     p.add_argument("--stats", action="store_true", help="print at the end why the guest stopped how often, on stderr")
