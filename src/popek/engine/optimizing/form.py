@@ -19,7 +19,8 @@ LIMIT = 250  # instructions
 DEPTH = 3  # calls within calls
 WORTH = 4  # a smaller region is not worth its entry and exit
 LINKS = (1, 5)  # registers that calls leave the return address in (Unprivileged ISA, table "Return-address stack")
-MEMORY = {"load", "store"}
+#: What lower makes without a piece.
+OWN = frozenset("lui auipc jal jalr lb lh lw ld lbu lhu lwu sb sh sw sd flw fld fsw fsd".split())
 
 Calls = tuple[tuple[int, int], ...]  # (link register, return address), the innermost last
 Place = tuple[int, Calls]
@@ -70,9 +71,7 @@ class Block:
 def executable(instruction: Instruction) -> bool:
     """Can a region execute it?"""
     op = instruction.op
-    if op.kind in ("jump", "jump_register", "load", "store") or op.name in ("lui", "auipc", "flw", "fld", "fsw", "fsd"):
-        return True
-    return op.piece is not None and not (op.rounds and instruction.rm not in (0, 7))
+    return op.name in OWN or op.piece is not None and not (op.rounds and instruction.rm not in (0, 7))
 
 
 class Former:

@@ -223,8 +223,10 @@ def build() -> tuple[dict[str, list[str]], list[str]]:
     pieces = {}
     for found in _FUNCTION.finditer(text):
         try:
-            pieces[found[1]] = piece(_parameters(found[2]), found[3])
+            made = piece(_parameters(found[2]), found[3])
         except SnippetError:
-            continue  # the long way, then: fcvtmod.w.d, and what a host without FMA leaves to softfloat
+            continue  # the long way, then
+        if any(line.startswith("$result$") for line in made):  # softfloat's part always bails: fcvtmod.w.d
+            pieces[found[1]] = made
     declared = [_NOISE.sub("", line) for line in text.splitlines() if line.startswith("declare") and "@llvm." in line]
     return pieces, declared
