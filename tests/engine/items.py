@@ -192,10 +192,19 @@ def edit_table(w: Writer, one: int, two: int, k: int) -> None:
     w.constant(one, P_TABLE + 3 * k)
     w.constant(two, P_TABLE + 3 * k + 1)
     w.put("sd", rs1=one, rs2=two, imm=0)
-    if w.r.random() < 0.3:
+    roll = w.r.random()
+    if roll < 0.3:
         w.put("sfence_vma")
+        return
+    if roll < 0.4:  # the present address space only; entries that are written are not global
+        w.put("csrr", rd=two, imm=0x180, uimm=0x180)
+        w.put("srli", rd=two, rs1=two, imm=44, uimm=44)
+    w.constant(one, P_TABLE + 3 * k + 2)
+    if roll < 0.35:
+        w.put("sfence_vma_both", rs1=one, rs2=two)
+    elif roll < 0.4:
+        w.put("sfence_vma_asid", rs2=two)
     else:
-        w.constant(one, P_TABLE + 3 * k + 2)
         w.put("sfence_vma_address", rs1=one)
 
 

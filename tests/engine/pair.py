@@ -17,7 +17,7 @@ from tests.engine.scaffold import RAM, Program
 from tests.isa.machine import Machine
 
 PRIVATE = set(
-    "board vm tlb scratch engine walk_level walk_inside trap_cause trap_tval poll hartid".split()
+    "board vm tlb scratch engine walk_level walk_inside walk_global trap_cause trap_tval poll hartid".split()
 )
 FIELDS = [name for name in Hart.fields if name not in PRIVATE]
 ARRAYS = {name for name in FIELDS if hasattr(Hart.fields[name], "count") or name in ("x", "f", "pmpcfg", "pmpaddr")}
@@ -93,7 +93,7 @@ class Oracle:
     """The reference machine. It notices page tables that were changed without a fence: then nothing is promised."""
 
     def __init__(self) -> None:
-        self.machine = Machine(1, scaffold.SIZE, {**desk.PORTS, ports.tlb_flush: self._fenced})
+        self.machine = Machine(1, scaffold.SIZE, {**desk.PORTS, ports.tlb_flush: self._fence})
         self.hart, self.engine, self.memory = self.machine.hart, self.machine.engine, self.machine.memory
         self.desk = Desk()
         self.hart.vm = self.desk
@@ -112,7 +112,11 @@ class Oracle:
         self.undefined = False
         self._fenced()
 
-    def _fenced(self, *arguments: int) -> None:
+    def _fence(self, h: Any, vaddr: int, asid: int, flags: int) -> None:
+        if not flags & ports.FLUSH_BY_ASID or asid == h.satp >> 44 & 0xFFFF:
+            self._fenced()
+
+    def _fenced(self) -> None:
         self.tables = self.memory[TABLES]
 
     def _look_at_tables(self) -> None:

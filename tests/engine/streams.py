@@ -209,7 +209,7 @@ class Streams(Writer):
             )
             flags = r.choice((
                 flags & ~W, flags & ~(W | D), flags & ~D, flags & ~(A | D), flags & ~R, flags & ~X, flags & ~V,
-                flags ^ U, flags & ~(R | W), flags | G, flags | 1 << 61, flags | 2 << 61, flags | 3 << 61,
+                flags ^ U, flags & ~(R | W), flags | 1 << 61, flags | 2 << 61, flags | 3 << 61,
                 flags | N, flags | N))  # fmt: skip
             frame = page & ~15 | r.choice((8, 8, 8, 8, 4)) if flags & N else page
             self.p.entries.append((leaf + 8 * page, scaffold.pte(RAM + 4096 * frame, flags)))
@@ -249,6 +249,23 @@ class Streams(Writer):
                 if len(self.edits) in self.machine_only:
                     self.machine_only.add(len(self.edits) + 1)
                 self.edits += [edit, (edit[0], back, edit[2])]
+        self.shared()
+
+    def shared(self) -> None:
+        """Global pages: entries that all address spaces have, and that nobody writes."""
+        r = self.r
+        used = {entry[0] for entry in (*self.p.entries, *self.edits)}
+        if r.random() < 0.5:
+            return
+        for page in range(DATA - RAM >> 12):
+            leaves = scaffold.S_LEAVES + 8 * page, scaffold.S_LEAVES_B + 8 * page
+            if used.isdisjoint(leaves) and r.random() < 0.9:
+                self.p.entries += [(leaf, scaffold.pte(RAM + 4096 * page, scaffold.KERNEL | G)) for leaf in leaves]
+        if scaffold.BIG_MIDDLE not in used:
+            self.p.entries.append((scaffold.BIG_MIDDLE, scaffold.pte(RAM, scaffold.USER | G)))
+        if scaffold.ROOT_A + 8 * 258 not in used:
+            roots = scaffold.ROOT_A, scaffold.ROOT_B
+            self.p.entries += [(root + 8 * 258, scaffold.pte(RAM, scaffold.KERNEL | G)) for root in roots]
 
     def registers_at_start(self) -> None:
         """The hart's state."""

@@ -28,6 +28,10 @@ SHY, SHY_FLUSHES = 16, 4
 USER, SUPERVISOR, SUPERVISOR_SUM, MACHINE = 0, 1, 2, 3
 REGIMES = 4
 
+# How much a change of the regime makes void
+NOTHING, THE_LOCAL, EVERYTHING = 0, 1, 2
+SATP_MODE_SHIFT = 60
+
 # Words of Hart.engine
 E_TLBS, E_READ_GENERATION, E_WRITE_GENERATION, E_VIEW = 0, 6, 7, 8
 
@@ -45,8 +49,9 @@ class DataTlb:
     """One regime's table. `read` must stay first: both halves are addressed from one base.
 
     What was filled under another generation is void: a flush is a new generation. No generation is 0, nor is the tag
-    of an entry in use. `view` is for whoever keeps translations elsewhere: a number that never comes again, and another
-    one whenever anything of this regime becomes void.
+    of an entry in use. `pages` and `local` speak of what was filled since the last flush. `view` is for whoever keeps
+    translations elsewhere: a number that never comes again, and another one whenever anything of this regime becomes
+    void.
     """
 
     read: Array[Entry, ENTRIES]
@@ -54,6 +59,8 @@ class DataTlb:
     read_generation: u64
     write_generation: u64
     view: u64
+    pages: Array[u64, 64]  # a bit per page number modulo 4096: entries may exist
+    local: bool  # some entry may come from a page-table leaf that was not global (PTE.G)
 
 
 @struct
@@ -73,7 +80,6 @@ class Tlbs:
     view: u64  # likewise
     cells: u64  # host address of Entry records that an engine keeps at its own places, and their number
     cell_count: u64
-    pages: Array[u64, 64]  # by page number modulo 4096: entries may exist, outside regime MACHINE
     shy: Array[Shy, SHY]  # by page number modulo their number
     satp: u64
     mxr: u64
@@ -188,9 +194,13 @@ def forget_entries(t: Tlbs) -> None:
 @fn
 def renew(t: Tlbs, regime: u64) -> None:
     """Forget one regime's translations. No two regimes share a generation: cells know nothing else of the regime."""
+    d = t.data[regime]
     g = new_generation(t)
-    t.data[regime].read_generation = g
-    t.data[regime].write_generation = g
+    d.read_generation = g
+    d.write_generation = g
+    d.local = False
+    for i in range(64):
+        d.pages[i] = 0
     renew_view(t, regime)
 
 
@@ -204,10 +214,22 @@ def flush_translated(t: Tlbs) -> None:
             t.super_regions[i] = 0
         for i in range(SUPERPAGES):
             t.super_pages[i] = 0
-    for i in range(64):
-        t.pages[i] = 0
     for r in range(MACHINE):
         renew(t, r)
+
+
+@fn
+def flush_local(t: Tlbs) -> None:
+    """Forget what the page tables said of the present address space only (leaves without PTE.G). As above.
+
+    Of the supervisor's regime that is often nothing: a kernel's own pages are global.
+    """
+    t.flushes += 1
+    for r in range(MACHINE):
+        if t.data[r].local:
+            renew(t, r)
+        elif r != SUPERVISOR:
+            renew_view(t, r)
 
 
 @fn
@@ -227,8 +249,13 @@ def flush_page(h: Hart, vaddr: u64) -> bool:
         flush_translated(t)
         select(h, t)
         return True
-    if (t.pages[(vaddr >> 18) & 63] >> ((vaddr >> 12) & 63)) & 1 != 0:
-        flush_translated(t)
+    found = False
+    for r in range(MACHINE):
+        if (t.data[r].pages[(vaddr >> 18) & 63] >> ((vaddr >> 12) & 63)) & 1 != 0:
+            renew(t, r)
+            found = True
+    if found:
+        t.flushes += 1
         select(h, t)
         one = t.shy[(vaddr >> 12) & (SHY - 1)]
         if one.page != vaddr & PAGE_MASK:
@@ -256,15 +283,19 @@ def reset(h: Hart) -> None:
 
 
 @fn
-def regime_changed(h: Hart) -> bool:
-    """Point the hart at the table of its present regime. True if all translations had to be forgotten."""
+def regime_changed(h: Hart) -> u32:
+    """Point the hart at the table of its present regime. What had to be forgotten: NOTHING, THE_LOCAL or EVERYTHING."""
     t = tlbs(h)
-    changed = False
+    changed = u32(NOTHING)
     if h.satp != t.satp or (h.mstatus & MXR) != t.mxr:
+        if (h.satp ^ t.satp) >> SATP_MODE_SHIFT == 0 and (h.mstatus & MXR) == t.mxr:
+            flush_local(t)
+            changed = THE_LOCAL
+        else:
+            flush_translated(t)
+            changed = EVERYTHING
         t.satp = h.satp
         t.mxr = h.mstatus & MXR
-        flush_translated(t)
-        changed = True
     select(h, t)
     return changed
 
@@ -294,6 +325,8 @@ def super_region(addr: u64) -> u64:
 @fn
 def remember_superpage(t: Tlbs, h: Hart, addr: u64) -> None:
     """A leaf above 4 KiB is cached in many entries: note where, since a flush by address there must flush all."""
+    if h.walk_global == 0:
+        cast(DataTlb, h.tlb).local = True
     if h.walk_level == 0:
         return
     t.super_noted = True
@@ -321,6 +354,9 @@ def in_superpage(t: Tlbs, addr: u64) -> bool:
 
 
 @fn(inline=True)
-def note_page(t: Tlbs, addr: u64) -> None:
-    """Remember that entries for this page may exist."""
-    t.pages[(addr >> 18) & 63] |= u64(1) << ((addr >> 12) & 63)
+def note_page(h: Hart, addr: u64) -> None:
+    """Remember that entries for this page may exist in the present regime, as the last walk found it."""
+    d = cast(DataTlb, h.tlb)
+    d.pages[(addr >> 18) & 63] |= u64(1) << ((addr >> 12) & 63)
+    if h.walk_global == 0:
+        d.local = True

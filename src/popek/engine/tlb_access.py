@@ -105,7 +105,7 @@ def fill_read(h: Hart, addr: u64, host: u64) -> None:
     """Let loads from this page through."""
     if is_shy(tlbs(h), addr):
         return
-    note_page(tlbs(h), addr)
+    note_page(h, addr)
     e = read_entry(h, addr)
     e.tag = read_tag(h, addr)
     e.addend = host - addr
@@ -117,7 +117,7 @@ def fill_write(h: Hart, addr: u64, host: u64) -> None:
     """Let stores to this page through."""
     if is_shy(tlbs(h), addr):
         return
-    note_page(tlbs(h), addr)
+    note_page(h, addr)
     e = write_entry(h, addr)
     e.tag = write_tag(h, addr)
     e.addend = host - addr

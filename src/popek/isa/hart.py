@@ -117,6 +117,7 @@ class Hart:
 
     # Not architectural
     walk_level: u64        # of the last translation: 0 for a 4 KiB page or none, or a superpage's level (for TLBs)
+    walk_global: u64       # of the last translation: its leaf, or what led there, was global (PTE.G)
     walk_inside: u64       # of the last walk: the size of its leaf, minus one
     tlb: u64               # host address of the current data TLB (engine/tlb)
     scratch: u64

@@ -75,6 +75,7 @@ def translate(h: Hart, vaddr: u64, access: u32) -> u64:
     mode = access_mode(h, access)
     paddr = vaddr
     h.walk_level = 0
+    h.walk_global = 0
     if mode != MACHINE and h.satp >> 60 != SATP_BARE:
         paddr = walk(h, vaddr, access, mode, True)
     if not pmp_allows(h, paddr, mode, access):
@@ -87,6 +88,7 @@ def peek(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
     """What `translate` would say for an access in that mode; raises also where it would have to set A or D."""
     paddr = vaddr
     h.walk_level = 0
+    h.walk_global = 0
     if mode != MACHINE and h.satp >> 60 != SATP_BARE:
         paddr = walk(h, vaddr, access, mode, False)
     if not pmp_allows(h, paddr, mode, access):
@@ -102,6 +104,7 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32, sets: bool) -> u64:
     if u64(i64(vaddr << unused) >> unused) != vaddr:
         raise Trap(page_fault(access), vaddr)
     table = (h.satp & PPN_MASK) << 12
+    above: u64 = 0                   # what was global on the way is
     while True:
         slot = table + (vaddr >> (12 + level * 9) & 511) * 8
         host = ram_address(h, slot)
@@ -114,6 +117,7 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32, sets: bool) -> u64:
             if level == 0 or pte & (PTE_A | PTE_D | PTE_U | PTE_PBMT | PTE_N) != 0:
                 raise Trap(page_fault(access), vaddr)
             level -= 1
+            above = above | pte & PTE_G
             table = (pte >> 10 & PPN_MASK) << 12
         else:
             inside = (u64(1) << (12 + level * 9)) - 1
@@ -129,6 +133,7 @@ def walk(h: Hart, vaddr: u64, access: u32, mode: u32, sets: bool) -> u64:
             if not leaf_allows(h, pte, access, mode) or frame & inside != 0 or not memory_type_exists(h, pte):
                 raise Trap(page_fault(access), vaddr)
             h.walk_level = size
+            h.walk_global = (above | pte) & PTE_G
             h.walk_inside = inside
             marked = pte | PTE_A
             if access == WRITE:

@@ -9,7 +9,6 @@ Its code calls REFRESH otherwise, which ends here. That its bytes are unchanged 
 
 from __future__ import annotations
 
-from popek.engine import tlb
 from popek.engine.optimizing import hooks, views
 from popek.engine.optimizing.image import MAX_PAGES, RegionFlag, Reloc, Symbol
 from popek.engine.optimizing.state import (
@@ -32,6 +31,7 @@ from popek.engine.template.layout import FETCH_ENTRIES, RUN_BYTES, Cache, CodePa
 from popek.engine.template.pages import (
     clear_jumps,
     code_page,
+    enter,
     fetch_regime,
     find,
     forget_all,
@@ -70,10 +70,7 @@ def leads_to(h: Hart, c: Cache, page: CodePage) -> bool:
         return table.entries[slot].page == u64(page.number)
     if shown(h, page.vpage, h.mode) != page.host:
         return False
-    tlb.remember_superpage(c.tlbs, h, page.vpage)
-    table.entries[slot].tag = page.vpage
-    table.entries[slot].page = u64(page.number)
-    table.used = True
+    enter(h, c, page.vpage, u64(page.number))
     return True
 
 

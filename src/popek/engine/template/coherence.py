@@ -22,11 +22,12 @@ from popek.engine.template.pages import (
     forget_all,
     forget_entries,
     forget_fetches,
+    forget_local_fetches,
     forget_page,
 )
-from popek.engine.tlb import PAGE, PAGE_MASK
+from popek.engine.tlb import EVERYTHING, PAGE, PAGE_MASK, THE_LOCAL
 from popek.isa.hart import Hart
-from popek.isa.ports import FLUSH_BY_ADDRESS
+from popek.isa.ports import FLUSH_BY_ADDRESS, FLUSH_BY_ASID
 from popek.lang import (
     addr_of,
     at_u8,
@@ -43,6 +44,7 @@ from popek.lang import (
     u64,
 )
 
+ASID_SHIFT, ASID_MASK = 44, 0xFFFF  # of satp
 POLL_OTHERS = POLL_ENGINE - 1  # all other reasons to leave generated code
 
 
@@ -185,8 +187,11 @@ def fence_i(h: Hart) -> None:
 def regime_changed(h: Hart) -> None:
     """Port tlb_regime_changed."""
     c = cache_of(h)
-    if tlb.regime_changed(h):
+    changed = tlb.regime_changed(h)
+    if changed == EVERYTHING:
         clear_fetch(c)
+    elif changed == THE_LOCAL:
+        forget_local_fetches(h, c)
     h.engine[E_JUMPS] = addr_of(c.jumps[fetch_regime(h)])
 
 
@@ -199,13 +204,19 @@ def pmp_changed(h: Hart) -> None:
 
 @fn
 def tlb_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
-    """Port tlb_flush. Address spaces share the tables, so flushing by ASID is flushing."""
+    """Port tlb_flush. Of address spaces other than the present one nothing is kept but what is global."""
     c = cache_of(h)
+    if flags & FLUSH_BY_ASID != 0 and asid != (h.satp >> ASID_SHIFT) & ASID_MASK:
+        return
     if flags & FLUSH_BY_ADDRESS != 0:
         if tlb.flush_page(h, vaddr):
             clear_fetch(c)
         elif forget_fetches(c, vaddr):
             tlb.renew_views(h)
+    elif flags & FLUSH_BY_ASID != 0:
+        tlb.flush_local(c.tlbs)
+        tlb.select(h, c.tlbs)
+        forget_local_fetches(h, c)
     else:
         tlb.flush(h)
         clear_fetch(c)

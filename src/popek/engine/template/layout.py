@@ -248,6 +248,7 @@ class FetchTable:
 
     entries: Array[Fetched, FETCH_ENTRIES]
     used: bool
+    local: bool  # some entry may come from a page-table leaf that was not global
 
 
 @struct

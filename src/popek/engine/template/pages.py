@@ -28,6 +28,7 @@ from popek.isa.hart import SUPERVISOR, USER, Hart
 from popek.isa.paging import EXECUTE
 from popek.lang import addr_of, at_u8, atomic_add, atomic_and, atomic_or, cast, fn, u8, u32, u64
 
+MACHINE_FETCHES = 2  # the fetch regime that knows no translation; those below it do
 NOWHERE = 1  # a pc and a page address that never occur
 POLL_ENGINE = 1 << 31  # of Hart.poll: another hart or a device asks something of this hart's engine
 
@@ -62,12 +63,22 @@ def page_at(h: Hart, c: Cache, pc: u64) -> CodePage:
     if table.entries[slot].tag == pc & PAGE_MASK:
         return code_page(c, table.entries[slot].page)
     host = memory.ram_for(h, pc, EXECUTE) & PAGE_MASK
-    tlb.remember_superpage(c.tlbs, h, pc)
     number = find(h, c, pc & PAGE_MASK, host)
-    table.entries[slot].tag = pc & PAGE_MASK
+    enter(h, c, pc & PAGE_MASK, number)
+    return code_page(c, number)
+
+
+@fn(inline=True)
+def enter(h: Hart, c: Cache, vpage: u64, number: u64) -> None:
+    """Remember where fetches from `vpage` lead, as the last walk found it."""
+    tlb.remember_superpage(c.tlbs, h, vpage)
+    table = c.fetch[fetch_regime(h)]
+    slot = (vpage >> 12) & (FETCH_ENTRIES - 1)
+    table.entries[slot].tag = vpage
     table.entries[slot].page = number
     table.used = True
-    return code_page(c, number)
+    if h.walk_global == 0:
+        table.local = True
 
 
 @fn
@@ -183,11 +194,19 @@ def reset_hart(h: Hart) -> None:
 def clear_fetch(c: Cache) -> None:
     """Forget where fetches lead."""
     for r in range(FETCH_REGIMES):
-        if c.fetch[r].used:
-            c.fetch[r].used = False
-            for i in range(FETCH_ENTRIES):
-                c.fetch[r].entries[i].tag = NOWHERE
+        clear_fetch_of(c, r)
     clear_jumps(c)
+
+
+@fn
+def clear_fetch_of(c: Cache, regime: u64) -> None:
+    """The same of one regime, without jumps."""
+    table = c.fetch[regime]
+    if table.used:
+        table.used = False
+        table.local = False
+        for i in range(FETCH_ENTRIES):
+            table.entries[i].tag = NOWHERE
 
 
 @fn
@@ -195,25 +214,53 @@ def clear_jumps(c: Cache) -> None:
     """Forget every jump target."""
     c.epoch += 1
     for r in range(FETCH_REGIMES):
-        if c.jumps[r].used:
-            c.jumps[r].used = False
-            for i in range(JUMP_ENTRIES):
-                c.jumps[r].entries[i].pc = NOWHERE
-            for i in range(JUMP_PAGES // 64):
-                c.jumps[r].pages[i] = 0
+        clear_jumps_of(c, r)
+
+
+@fn
+def clear_jumps_of(c: Cache, regime: u64) -> None:
+    """The same of one regime."""
+    table = c.jumps[regime]
+    if table.used:
+        table.used = False
+        for i in range(JUMP_ENTRIES):
+            table.entries[i].pc = NOWHERE
+        for i in range(JUMP_PAGES // 64):
+            table.pages[i] = 0
+
+
+@fn
+def forget_local_fetches(h: Hart, c: Cache) -> None:
+    """Another address space: forget where fetches lead below machine mode, unless it is the same in all of them."""
+    c.epoch += 1
+    for r in range(MACHINE_FETCHES):
+        if c.fetch[r].local:
+            clear_fetch_of(c, r)
+            clear_jumps_of(c, r)
+            if r != 0:
+                tlb.renew_views(h)
 
 
 @fn
 def forget_fetches(c: Cache, vaddr: u64) -> bool:
-    """Forget where fetches from one page lead, and jumps if any may lead there. True if a region may go on there."""
-    slot = (vaddr >> 12) & (FETCH_ENTRIES - 1)
-    bit = (vaddr >> 12) & (JUMP_PAGES - 1)
-    jumps: u64 = 0
-    for r in range(FETCH_REGIMES):
-        c.fetch[r].entries[slot].tag = NOWHERE
-        jumps |= c.jumps[r].pages[bit >> 6] >> (bit & 63)
+    """Forget where fetches from one page lead, and jumps there. True if a region may go on there."""
+    vpage = vaddr & PAGE_MASK
+    slot = (vpage >> 12) & (FETCH_ENTRIES - 1)
     c.epoch += 1
-    if jumps & 1 != 0:
-        clear_jumps(c)
-    bit = (vaddr >> 12) & (REGION_PAGES - 1)
+    for r in range(MACHINE_FETCHES):
+        if c.fetch[r].entries[slot].tag == vpage:
+            c.fetch[r].entries[slot].tag = NOWHERE
+        forget_jumps(c, r, vpage)
+    bit = (vpage >> 12) & (REGION_PAGES - 1)
     return c.optimizing.page_bits[bit >> 6] >> (bit & 63) & 1 != 0
+
+
+@fn
+def forget_jumps(c: Cache, regime: u64, vpage: u64) -> None:
+    """Forget the jumps of one regime that lead to a page."""
+    table = c.jumps[regime]
+    bit = (vpage >> 12) & (JUMP_PAGES - 1)
+    if table.pages[bit >> 6] >> (bit & 63) & 1 != 0:
+        for i in range(JUMP_ENTRIES):
+            if table.entries[i].pc & PAGE_MASK == vpage:
+                table.entries[i].pc = NOWHERE
