@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from popek.api.checks import micro_guest
 from tests import elves
 from tests.faces.shell import popek, start
 from tests.unprivileged import NOBODY, obey_permissions
 
 ROOT = os.geteuid() == 0
+LOOPS = 1 << 28  # some tenths of a second
 WARNING = b"popek: cache of compiled code: "
 
 
@@ -32,6 +34,9 @@ def warm(tmp_path_factory) -> Path:
     (home / "program.elf").write_bytes(elves.elf(elves.say(b"hello\n") + elves.finish(0x5555)))
     done = boot(home)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello\n", b"")
+    (home / "loop.elf").write_bytes(micro_guest(LOOPS))
+    fine(busy(home), 0, b"ok\n")
+    assert len(segments(home)) == 1, "a hot loop becomes a region, and is kept"
     while any(p.name.startswith(".") for p in code(home).iterdir()) or len(list(code(home).glob("*.code"))) < 2:
         time.sleep(0.05)
     return home
@@ -41,6 +46,15 @@ def warm(tmp_path_factory) -> Path:
 def home(warm: Path, tmp_path: Path) -> Path:
     shutil.copytree(warm, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+def busy(home: Path, **more) -> subprocess.CompletedProcess:
+    """A guest that is worth a region."""
+    return boot(home, home / "loop.elf", engine="optimizing", **more)
+
+
+def segments(home: Path) -> list[Path]:
+    return list(home.glob("popek/regions/*/*.seg"))
 
 
 def code(home: Path) -> Path:
@@ -56,12 +70,13 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "XDG_CACHE_HOME": str(home)}
 
 
-def boot(home: Path, program: Path | None = None, **more) -> subprocess.CompletedProcess:
-    return popek("boot", str(program or home / "program.elf"), env=environment(home), timeout=200, **more)
+def boot(home: Path, program: Path | None = None, engine: str = "auto", **more) -> subprocess.CompletedProcess:
+    line = ("boot", str(program or home / "program.elf"), "--engine", engine)
+    return popek(*line, env=environment(home), timeout=200, **more)
 
 
-def fine(done: subprocess.CompletedProcess, warnings: int) -> None:
-    assert (done.returncode, done.stdout) == (0, b"hello\n"), done.stderr
+def fine(done: subprocess.CompletedProcess, warnings: int, output: bytes = b"hello\n") -> None:
+    assert (done.returncode, done.stdout) == (0, output), done.stderr
     assert done.stderr.count(b"\n") == warnings and done.stderr.startswith(WARNING * bool(warnings)), done.stderr
 
 
@@ -148,3 +163,57 @@ def test_two_first_starts_one_of_them_killed(home: Path) -> None:
     began = time.monotonic()
     fine(boot(home), 0)
     assert time.monotonic() - began < 3
+
+
+# -- regions --
+
+
+def test_regions_are_found_again(home: Path) -> None:
+    before = files(home)
+    fine(busy(home), 0, b"ok\n")
+    assert files(home) == before
+
+
+@pytest.mark.parametrize("how", ["cut", "random", "flipped", "writable", "linked"])
+def test_broken_segments(home: Path, how: str) -> None:
+    (path,) = segments(home)
+    data = path.read_bytes()
+    match how:
+        case "cut":
+            path.write_bytes(data[: len(data) // 2])
+        case "random":
+            path.write_bytes(random.Random(2).randbytes(len(data)))
+        case "flipped":
+            path.write_bytes(data[:100] + bytes([data[100] ^ 4]) + data[101:])
+        case "writable":
+            path.chmod(0o666)
+        case "linked":
+            path.rename(home / "elsewhere")
+            path.symlink_to(home / "elsewhere")
+    fine(busy(home), 1, b"ok\n")
+    assert len([one for one in segments(home) if one != path]) == 1, "it is made anew"
+
+
+@pytest.mark.parametrize("how", ["open to others", "another's", "read-only"])
+def test_regions_that_cannot_be_kept(home: Path, how: str) -> None:
+    (path,) = segments(home)
+    path.unlink()
+    match how:
+        case "open to others":
+            (home / "popek" / "regions").chmod(0o777)
+        case "another's":
+            if not ROOT:
+                pytest.skip("only root gives files away")
+            os.chown(path.parent, NOBODY, -1)
+        case "read-only":
+            path.parent.chmod(0o500)
+    fine(busy(home, preexec_fn=obey_permissions), 1, b"ok\n")
+    assert not segments(home)
+
+
+def test_regions_are_not_kept_if_the_user_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPEK_CACHE_SIZE", "0")
+    (path,) = segments(home)
+    path.unlink()
+    fine(busy(home), 0, b"ok\n")
+    assert not segments(home)
