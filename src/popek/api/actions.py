@@ -70,12 +70,13 @@ def boot(
     statistics: bool = False,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
+    agreed: Callable[[str], None] | None = None,
 ) -> Ended:
     """Run a machine to its end, or through as many resets as its guest asks for.
 
     `attend(machine)` serves the running machine (input, signals) and returns when it has ended: 0, or the signal that
     made it stop the machine, or -1 if the user left. `progress` hears of what takes long before the start, `warn` of
-    what is wrong and makes the guest slower at most.
+    what is wrong and makes the guest slower at most, `agreed` of what two engines agreed on (spec.check).
     """
     from popek.api.machine import Machine
 
@@ -92,6 +93,8 @@ def boot(
             outcome = machine.wait()
             assert outcome is not None  # there is no timeout
             counted = summary(machine.stats()) if statistics else {}
+            if agreed and spec.check:
+                agreed(machine.agreement())
         if signal:
             return Ended("stopped", 128 + signal if signal > 0 else 0, counted)
         if outcome.kind == "reset" and reboot:

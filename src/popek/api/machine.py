@@ -106,10 +106,15 @@ class Machine:
         ram = Block(spec.memory)
         self._closers.append(ram.free)
         self.bus = bus = Bus()
-        self._core: Any = _core_class(self.engine)(
-            self.engine, spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress, warn)
+        arguments = spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress, warn
+        if spec.check:
+            from popek.api.check import CheckedCore
+
+            self._core: Any = CheckedCore(self.engine, spec.check, *arguments)
+        else:
+            self._core = _core_class(self.engine)(self.engine, *arguments)
         self._closers.append(self._core.free)
-        self._optimizes = self.engine == "optimizing" and isinstance(self._core, NativeCore)
+        self._optimizes = self.engine == "optimizing"
         if self._optimizes:
             self._core.optimize(eager=spec.engine == "optimizing")
         self._memory = GuestMemory(RAM_BASE, ram.view, self._core.wrote)
@@ -155,7 +160,10 @@ class Machine:
         places = []
         for i, device in enumerate(found):
             base, source = VIRTIO_BASE + i * VIRTIO_SIZE, VIRTIO_SOURCE + i
-            transport = mmio.Mmio(base, device, self._memory, Line(self._core.set_source, source))
+            lock = self._core.gate() if spec.check else None
+            transport = mmio.Mmio(base, device, self._memory, Line(self._core.set_source, source), lock=lock)
+            if spec.check:
+                self._core.adopt(transport)
             self._closers.append(transport.close)
             bus.add(transport)
             places.append(Place("virtio", base, VIRTIO_SIZE, source))
@@ -297,6 +305,10 @@ class Machine:
             named = {STOP_NAMES[i]: n for i, n in enumerate(stops) if n and i in STOP_NAMES}
             harts.append({"instructions": retired, "stops": named})
         return {"engine": self.engine, "harts": harts}
+
+    def agreement(self) -> str:
+        """Of a machine that was checked and has ended: what was compared."""
+        return str(self._core.summary()) if self.spec.check else ""
 
     # -- the end --
 

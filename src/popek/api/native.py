@@ -24,7 +24,9 @@ _REGIONS = (*_TEMPLATE, "engine/optimizing/*.py")
 _STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/step.py")
 _MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
 _SOURCES = {
-    "templates": _TEMPLATE, "template": _REGIONS + _MONITOR, "step": _STEP + _MONITOR, "regions": _REGIONS
+    "templates": (*_TEMPLATE, "engine/optimizing/state.py", "engine/optimizing/image.py"),
+    "template": _REGIONS + _MONITOR, "step": _STEP + _MONITOR, "regions": _REGIONS,
+    "template-check": _REGIONS + _MONITOR, "step-check": _STEP + _MONITOR,
 }  # fmt: skip
 #: The folders they are in.
 _FOLDERS = ("base", "lang", "isa", "isa/softfloat", "engine", "engine/template", "engine/optimizing", "abi", "devices",
@@ -32,7 +34,7 @@ _FOLDERS = ("base", "lang", "isa", "isa/softfloat", "engine", "engine/template",
 
 
 def key(build: str) -> str:
-    """Names a build ("templates", "template", "step"), or what the optimizing engine makes ("regions").
+    """Names a build ("templates", "template", "step", "step-check"), or what the optimizing engine makes ("regions").
 
     It changes with any source that may end up in it.
     """
@@ -126,24 +128,47 @@ def step_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
 
 def template_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """Functions, ports and substitutes of the template engine."""
-    from popek.engine.template import coherence, run, setup
-    from popek.vmm import allocator, dispatcher
     from popek.engine.optimizing import watching
-
+    from popek.engine.template import coherence, run, setup
     from popek.hosted import port as hosted
+    from popek.vmm import allocator, dispatcher
+
     functions, bound, substitute = setup.build_parts()
     bound |= {run.poll: dispatcher.poll, run.trap: dispatcher.trap, coherence.asleep: allocator.asleep,
               watching.pause: hosted.pause}
     return functions, bound, substitute
 
 
+def check_parts(bound: dict[Any, Any]) -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
+    """Functions, ports and substitutes of a build that writes or replays a log (vmm.lockstep); `bound`: without."""
+    from popek.abi import sbi_port
+    from popek.isa import interrupts, ports
+    from popek.vmm import dispatcher, lockstep
+
+    instead = {dispatcher.poll: lockstep.poll, dispatcher.trap: lockstep.trap}
+    changed: dict[Any, Any] = {port: instead[f] for port, f in bound.items() if f in instead}
+    for of in (ports, sbi_port):
+        for name, f in vars(lockstep).items():
+            if getattr(getattr(of, name, None), "kind", "") == "port" and getattr(f, "kind", "") == "fn":
+                changed[getattr(of, name)] = f
+    substitute = {getattr(interrupts, name): getattr(lockstep, name)
+                  for name in ("raise_interrupt", "lower_interrupt", "wakes")}  # fmt: skip
+    functions = [lockstep.log_size, lockstep.begin, lockstep.rewind, lockstep.ask, lockstep.idle, lockstep.parked,
+                 lockstep.note_memory, lockstep.one]  # fmt: skip
+    return functions, changed, substitute
+
+
 def text(engine: str) -> str:
-    """The whole as LLVM IR."""
+    """The whole as LLVM IR. `engine`: template or step, or with "-check" behind it."""
     from popek.lang.llvm import emit
 
-    functions, bound, substitute = {"step": step_parts, "template": template_parts}[engine]()
-    return emit([*exports(), *functions], ports={**connections(), **host_connections(), **bound},
-                substitute=substitute, exports=[*exports(), *functions])
+    name, _, check = engine.partition("-")
+    functions, bound, substitute = {"step": step_parts, "template": template_parts}[name]()
+    functions, bound = [*exports(), *functions], {**connections(), **host_connections(), **bound}
+    if check:
+        more, changed, instead = check_parts(bound)
+        functions, bound, substitute = functions + more, bound | changed, substitute | instead
+    return emit(functions, ports=bound, substitute=substitute, exports=functions)
 
 
 Hearer: TypeAlias = "Callable[[str], None] | None"

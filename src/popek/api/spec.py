@@ -42,6 +42,7 @@ class Spec(NamedTuple):
     engine: str = "auto"
     name: str = ""
     rng: bool = True
+    check: str = ""  # the engine that runs beside the first one and is compared with it
 
     def checked(self) -> Spec:
         """This spec if it can be a machine at all; BadInput otherwise."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 class PopekError(Exception):
-    """Something the user can understand. `hint` says what to do; it may be empty."""
+    """Something the user can understand. `hint` says what to do; `details` are lines below it. Both may be empty."""
+
+    details = ""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)

@@ -105,6 +105,8 @@ def _explain(error: Exception) -> int:
         text = f"internal error: {type(error).__name__}: {error}; POPEK_DEBUG=1 shows where, please report it"
     try:
         print("popek: " + " ".join(text.split()), file=sys.stderr, flush=True)
+        if details := getattr(error, "details", ""):
+            print(details, file=sys.stderr, flush=True)
     except OSError:
         pass
     return OUR_ERROR

@@ -39,6 +39,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The chosen command with its options. Raises SystemExit after help and after errors."""
     known = parser(*arguments[:1])
     arguments, guest_command = _split(arguments, known)
+    if arguments[:1] == ["boot"]:  # its value is optional, and must not be taken for the kernel or the other way round
+        arguments = ["--check=step" if text == "--check" else text for text in arguments]
     chosen = known.parse_args(arguments)
     if guest_command:
         if chosen.command != "run":
@@ -180,6 +182,11 @@ On a terminal: {BOOT_KEYS}.
     p.add_argument(
         "--engine", default="auto", metavar="NAME", help="auto (default), optimizing, template, step or reference"
     )
+    p.add_argument(
+        "--check", default="", metavar="ENGINE",
+        help="let a second engine run beside the first and stop where they differ: step (--check alone) or reference "
+        "(slow); one hart",
+    )  # fmt: skip
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
     p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     p.add_argument("--stats", action="store_true", help="print at the end why the guest stopped how often, on stderr")

@@ -122,6 +122,7 @@ class VM:
     next_look: u64             # when the timer thread looks at the clock again (guest time)
     host_device: u64           # address of the function that answers for devices outside
     devices: Ptr[Opaque]       # the devices in native code
+    check: Ptr[Opaque]         # what vmm.lockstep writes down, in builds that are checked
     timer: Waiter
     console: Console
     hart: Array[HartState, MAX_HARTS]

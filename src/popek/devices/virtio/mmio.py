@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from popek.devices.virtio import Broken, Device, Line, Memory
 from popek.devices.virtio.queue import Queue
@@ -51,15 +52,17 @@ class Mmio:
     size = SIZE
 
     def __init__(
-        self, base: int, device: Device, memory: Memory, irq: Line, report: Callable[[str], None] = to_stderr
-    ) -> None:
+        self, base: int, device: Device, memory: Memory, irq: Line, report: Callable[[str], None] = to_stderr,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:  # fmt: skip
+        """`lock`: the device's, one that its thread may take again; None: its own."""
         self.base = base
         self.device = device
         self.name = type(device).__name__.lower()
         self.queues = [Queue(memory, maximum) for maximum in device.queue_sizes]
         self.worker = Worker(f"virtio-{self.name}")
         self.broken_because = ""
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
         self._irq, self._irq_lock = irq, threading.Lock()
         self._report, self._reports = report, 0
         self._interrupts = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 
 class Worker:
@@ -12,6 +13,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.around: AbstractContextManager[object] = nullcontext()  # entered for each job
         self._jobs: deque[Callable[[], object]] = deque()
         self._change = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
@@ -65,4 +67,5 @@ class Worker:
                     return
                 self._running = True  # first: `busy` looks without the lock
                 job = self._jobs.popleft()
-            job()
+            with self.around:
+                job()

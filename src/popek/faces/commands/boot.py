@@ -37,6 +37,7 @@ def main(chosen: argparse.Namespace) -> int:
             statistics=chosen.stats or chosen.json,
             progress=say if os.isatty(STDERR) else None,  # the first start of all compiles the machine
             warn=say,
+            agreed=say,
         )
     if chosen.stats or chosen.json:
         _print_statistics(ended.statistics, chosen.json)
@@ -68,6 +69,7 @@ def specification(chosen: argparse.Namespace) -> Spec:
         harts=number(chosen.smp, "--smp"),
         disks=tuple(disk(text) for text in chosen.disk),
         engine=chosen.engine,
+        check=chosen.check,
     )
 
 
