@@ -53,11 +53,10 @@ def region_text(request: Request) -> tuple[str, Lowering, list[Block]] | None:
     if not blocks:
         return None
     lowering = Lowering(blocks, known.layout, request.entry, request.bare)
-    lowering.lower()
-    body = lowering.render()
+    body = lowering.lower()
     entry = request.entry & (PAGE - 1)
     spans = sorted(lowering.checks.spans)
-    text = function(known.layout, body, lowering.floats, request.bare, spans, entry, known.declarations)
+    text = function(known.layout, body, lowering.writer.floats, request.bare, spans, entry, known.declarations)
     return _STRICT.sub(" #1", text), lowering, blocks
 
 

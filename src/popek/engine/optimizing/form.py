@@ -10,31 +10,36 @@ region twice, and a return leads to one place.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from popek.engine.optimizing.image import PAGE, Request
 from popek.engine.optimizing.tables import Instruction, Tables
 
 LIMIT = 250  # instructions
 DEPTH = 3  # calls within calls
-WORTH = 4  # a smaller region is not worth its entry and exit
+LONG = 60  # instructions that are worth compiling even where there is no loop
+CASES = 24  # places that an indirect jump may lead to
+NEAR = 2048  # bytes within which they lie
 LINKS = (1, 5)  # registers that calls leave the return address in (Unprivileged ISA, table "Return-address stack")
-#: What lower makes without a piece.
+#: What has no piece, and is made by `steps` and `control`.
 OWN = frozenset("lui auipc jal jalr lb lh lw ld lbu lhu lwu sb sh sw sd flw fld fsw fsd".split())
 
 Calls = tuple[tuple[int, int], ...]  # (link register, return address), the innermost last
 Place = tuple[int, Calls]
 
 
-@dataclass
 class Step:
     """One instruction of the region, and where control goes from it."""
 
-    place: Place
-    instruction: Instruction
-    following: Place | None = None  # straight on, or a branch that is not taken
-    target: Place | None = None  # of a jump, a call, a return or a taken branch
-    goes_to: int | None = None  # address of `target`, also where that is not in the region
+    __slots__ = ("place", "instruction", "following", "target", "goes_to", "cases", "stops")
+
+    def __init__(self, place: Place, instruction: Instruction) -> None:
+        self.place = place
+        self.instruction = instruction
+        self.stops = not executable(instruction)  # must be executed the long way
+        self.following: Place | None = None  # straight on, or a branch that is not taken
+        self.target: Place | None = None  # of a jump, a call, a return or a taken branch
+        self.goes_to: int | None = None  # address of `target`, also where that is not in the region
+        self.cases: list[Place] = []  # of an indirect jump
 
     @property
     def pc(self) -> int:
@@ -52,20 +57,28 @@ class Step:
         return self.instruction.op.kind in ("branch", "jump", "jump_register") or self.stops
 
     @property
-    def stops(self) -> bool:
-        """Must it be executed the long way?"""
-        return not executable(self.instruction)
+    def leads(self) -> list[Place]:
+        """Where it may lead, the likeliest last."""
+        return [*self.cases, *(p for p in (self.target, self.following) if p is not None)]
 
 
-@dataclass
 class Block:
     """Straight code. Its last step says where it leads; without one that transfers, to `following`."""
 
-    number: int
-    steps: list[Step] = field(default_factory=list)
-    before: list[int] = field(default_factory=list)  # numbers of the blocks that lead here
-    following: int | None = None
-    target: int | None = None
+    __slots__ = ("number", "steps", "before", "following", "target", "cases")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.steps: list[Step] = []
+        self.before: list[int] = []  # numbers of the blocks that lead here, once for each way
+        self.following: int | None = None
+        self.target: int | None = None
+        self.cases: list[tuple[int, int]] = []  # (guest address, block)
+
+    @property
+    def after(self) -> list[int]:
+        """Numbers of the blocks that this one leads to, once for each way."""
+        return [*(b for b in (self.following, self.target) if b is not None), *(b for _, b in self.cases)]
 
 
 def executable(instruction: Instruction) -> bool:
@@ -129,7 +142,8 @@ class Former:
                 else:
                     self.call(step, page + i.imm & -2)
             case "jump_register":
-                pass
+                if i.rd == 0 and i.rs1 not in LINKS:
+                    self.spread(step)
             case _:
                 step.following = (step.after, calls)
 
@@ -144,6 +158,21 @@ class Former:
         step.goes_to = address & (1 << 64) - 1
         if step.instruction.rd in LINKS and len(calls) < DEPTH and step.goes_to != self.request.entry:
             step.target = (step.goes_to, (*calls, (step.instruction.rd, step.after)))
+
+    def spread(self, step: Step) -> None:
+        """A jump through a table: to where jumps nearby led so far, but not to where calls return."""
+        near = [t for t in sorted(self.request.targets) if abs(t - step.pc) < NEAR and not self.returns_to(t)]
+        if len(near) <= CASES:
+            step.cases = [(t, step.place[1]) for t in near]
+
+    def returns_to(self, pc: int) -> bool:
+        """Is there a call right before?"""
+        for length in (2, 4):
+            word = self.word(pc - length)
+            found = self.tables.decode(word) if word is not None else None
+            if found is not None and found.length == length and found.op.name in ("jal", "jalr") and found.rd in LINKS:
+                return True
+        return False
 
     def page_of(self, step: Step) -> int | None:
         """What the auipc right before a jalr leaves in its register: the halves of a far call or jump."""
@@ -162,26 +191,22 @@ class Former:
         while waiting:
             step = self.steps[waiting.popleft()]
             self.lead(step)
-            for place in (step.following, step.target):
-                if place is not None and place not in seen and self.step(place) is not None:
+            for place in reversed(step.leads):
+                if place not in seen and self.step(place) is not None:
                     seen.add(place)
                     waiting.append(place)
-        if sum(not s.stops for s in self.steps.values()) < WORTH:
-            return []
-        return self.blocks(entry)
+        blocks = self.blocks(entry)
+        return blocks if turns(blocks) or sum(not s.stops for s in self.steps.values()) >= LONG else []
 
     def blocks(self, entry: Place) -> list[Block]:
-        """The steps as basic blocks, in an order in which most blocks stand behind the one that leads to them."""
+        """The steps as basic blocks: each stands behind one that leads to it, most behind the likeliest."""
         arrivals: dict[Place, int] = {}
         heads = {entry}
         for step in self.steps.values():
-            for next in (step.following, step.target):
-                if next in self.steps and next is not None:
-                    arrivals[next] = arrivals.get(next, 0) + 1
-            if step.target in self.steps and step.target is not None:
-                heads.add(step.target)
-            if step.transfers and step.following in self.steps and step.following is not None:
-                heads.add(step.following)
+            for place in step.leads:
+                arrivals[place] = arrivals.get(place, 0) + 1
+                if step.transfers:
+                    heads.add(place)
         heads |= {place for place, n in arrivals.items() if n > 1}
         made: dict[Place, Block] = {}
         waiting = [entry]
@@ -190,24 +215,37 @@ class Former:
             if head in made:
                 continue
             block = made[head] = Block(len(made))
-            place: Place | None = head
-            while place is not None and place in self.steps and (place == head or place not in heads):
-                step = self.steps[place]
+            at: Place | None = head
+            while at is not None and at in self.steps and (at == head or at not in heads):
+                step = self.steps[at]
                 block.steps.append(step)
-                place = None if step.transfers else step.following
-            last = block.steps[-1]
-            for successor in (last.target, last.following):  # the one that follows is popped first
-                if successor is not None and successor in self.steps:
-                    waiting.append(successor)
+                at = None if step.transfers else step.following
+            waiting.extend(place for place in step.leads if place in self.steps)  # the last one is next
         for block in made.values():
             last = block.steps[-1]
             if last.following in made and last.following is not None:
                 block.following = made[last.following].number
-                made[last.following].before.append(block.number)
             if last.target in made and last.target is not None:
                 block.target = made[last.target].number
-                made[last.target].before.append(block.number)
+            block.cases = [(place[0], made[place].number) for place in last.cases if place in made]
+        for block in made.values():
+            for number in block.after:
+                list(made.values())[number].before.append(block.number)
         return list(made.values())
+
+
+def turns(blocks: list[Block]) -> bool:
+    """Is there a loop?"""
+    left = {block.number: len(block.before) for block in blocks}
+    ready = [n for n, before in left.items() if before == 0]
+    while ready:
+        n = ready.pop()
+        del left[n]
+        for after in blocks[n].after:
+            left[after] -= 1
+            if left[after] == 0:
+                ready.append(after)
+    return bool(left)
 
 
 def form(request: Request, tables: Tables) -> list[Block]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -75,14 +74,14 @@ def boxed(value: Value, name: Callable[[], str]) -> tuple[list[str], str]:
     ], made
 
 
-@dataclass
 class Exits:
-    """The ways out of one region."""
+    """The ways out of one region. `initial`: the registers on entry."""
 
-    layout: Layout
-    initial: list[Value]
-    labels: dict[tuple[Leave, Value, int, Count], str] = field(default_factory=dict)
-    held: list[tuple[Leave, Value, Snapshot, Count]] = field(default_factory=list)  # keeps the snapshots' ids unique
+    def __init__(self, layout: Layout, initial: list[Value]) -> None:
+        self.layout = layout
+        self.initial = initial
+        self.labels: dict[tuple[Leave, Value, int, Count], str] = {}
+        self.held: list[tuple[Leave, Value, Snapshot, Count]] = []  # keeps the snapshots' ids unique
 
     def to(self, kind: Leave, pc: Value, state: State, count: Count) -> str:
         """The label of the way out to a guest address with this state; equal ones are one."""

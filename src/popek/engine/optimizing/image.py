@@ -10,8 +10,8 @@ header (``_HEADER``), code, relocations (``_RELOCATION``), spans (``_SPAN``), th
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 MAGIC = b"popekrg1"
 PAGE = 4096
@@ -50,8 +50,7 @@ class RegionFlag(IntFlag):
     BARE = 1  # reads assume that data addresses are physical ones, that RAM begins at RAM_BASE and may be read
 
 
-@dataclass(frozen=True)
-class Relocation:
+class Relocation(NamedTuple):
     """A place in the code to be patched."""
 
     offset: int
@@ -60,8 +59,7 @@ class Relocation:
     addend: int
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Guest bytes that a region was made from: in page number `page`, relative to the entry's."""
 
     page: int
@@ -69,8 +67,7 @@ class Span:
     data: bytes
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A compiled region."""
 
     code: bytes
@@ -82,8 +79,7 @@ class Region:
     flags: RegionFlag
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """One guest page as the hart executes it. `translated`: a bit for each halfword that has a translation."""
 
     data: bytes
@@ -94,13 +90,13 @@ class Page:
         return bool(self.translated[offset >> 4] >> (offset >> 1 & 7) & 1)
 
 
-@dataclass(frozen=True)
-class Request:
-    """Please compile a region. `entry`: guest address; `pages`: by virtual address."""
+class Request(NamedTuple):
+    """Please compile a region. `entry`: guest address; `pages`: by virtual address; `targets`: where jumps led so far."""
 
     entry: int
     bare: bool
-    pages: dict[int, Page] = field(default_factory=dict)
+    pages: dict[int, Page]
+    targets: tuple[int, ...] = ()
 
 
 def _aligned(data: bytes) -> bytes:

@@ -3,35 +3,19 @@
 Lives here: groups of accesses around one root, views. A *view* is what a region knows of the memory around one root:
 an access is allowed if its address minus `low` is below `limit`, and lies at its address plus `addend`. Views hold from
 the entry of the region, which looks whether they are still true, to its end. Not here: who fills a view (views), how
-data is converted (lower).
+data is converted (steps), checks that serve a whole loop (loops).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from popek.engine.optimizing.image import RAM_BASE, VIEW_BYTES, VIEWS_AT
 
 WIDEST = 256  # bytes that one check may cover
 
 
-@dataclass
-class Access:
-    """One access: `size` bytes at `root` + `offset`. `leave`: the block that executes it the long way instead."""
-
-    name: str  # the value that is the host's address of the access
-    root: str
-    offset: int
-    size: int
-    write: bool
-    leave: str
-    before: str | Access  # the LLVM block in which it begins
-    host: str = ""  # the value that is the host's address of `root`
-    check: Check | None = None  # to be made before this access
-
-
-@dataclass
-class Check:
+class Check(NamedTuple):
     """The bytes from `low` to `high`, relative to a root, may be accessed; then `host` is the host's address of the root."""
 
     low: int
@@ -49,82 +33,136 @@ class Check:
         """The LLVM block that the check ends in."""
         return f"got{self.number}"
 
+    def covers(self, access: Access) -> bool:
+        """Does it serve an access around the same root?"""
+        low, high = access.offset, access.offset + access.size
+        return self.low <= low and high <= self.high and (self.write or not access.write)
 
-@dataclass
+
+class Access:
+    """One access: `size` bytes at `root` + `offset`, wherever checked: `name` is the host's address of it."""
+
+    __slots__ = ("name", "root", "offset", "size", "write", "leave", "before", "host", "check")
+
+    def __init__(
+        self, name: str, root: str, offset: int, size: int, write: bool, leave: str, before: str | Access
+    ) -> None:
+        self.name = name
+        self.root = root
+        self.offset = offset
+        self.size = size
+        self.write = write
+        self.leave = leave  # the block that executes it the long way instead
+        self.before = before  # the LLVM block in which it begins
+        self.host = ""  # the value that is the host's address of `root`
+        self.check: Check | None = None  # to be made before this access
+
+
+def settled(label: str | Access) -> str:
+    """The name of the LLVM block that an access ends in, once its check is arranged."""
+    while isinstance(label, Access):
+        label = label.check.label if label.check is not None else label.before
+    return label
+
+
+Known = dict[str, list[Check]]  # by root
+
+
 class Checks:
-    """The checks of a region. What is checked in a block holds in all blocks that it dominates."""
+    """The checks of a region. What is checked in a block holds in all blocks that it dominates.
 
-    bare: bool
-    views: list[tuple[str, bool, int]] = field(default_factory=list)
-    made: int = 0
-    spans: set[int] = field(default_factory=set)  # of reads that assume bare translation
+    `halves`: of roots that are sums with a shifted index: their two parts. The first one is then made the host's, so that
+    the index can be part of an addressing mode.
+    """
 
-    def __post_init__(self) -> None:
-        if self.bare:
-            self.views.append(("ram", False, 1))
+    def __init__(self, bare: bool, halves: dict[str, tuple[str, str]]) -> None:
+        self.bare = bare
+        self.halves = halves
+        self.views: list[tuple[str, bool, int]] = [("ram", False, 1)] if bare else []
+        self.made = 0
+        self.spans: set[int] = set()  # of reads that assume bare translation
+
+    def new(self, low: int, high: int, write: bool) -> Check:
+        """A check with a number of its own."""
+        self.made += 1
+        return Check(low, high, write, self.made)
 
     def view(self, root: str, write: bool, span: int) -> int:
-        """The number of the view for accesses of `span` bytes around a root."""
+        """The offset, in the region's data, of the view for accesses of `span` bytes around a root."""
         key = (root, write, span)
         if key not in self.views:
             self.views.append(key)
-        return self.views.index(key)
+        return VIEWS_AT + VIEW_BYTES * self.views.index(key)
 
-    def arrange(self, accesses: list[Access], known: dict[str, list[Check]]) -> None:
-        """Decide which accesses of a block (in order) need a check. `known`: checks that hold already; new ones are added."""
+    def arrange(self, accesses: list[Access], known: Known) -> None:
+        """Decide which accesses of a block (in order) need a check. `known`: checks that hold; new ones are added."""
         for at, access in enumerate(accesses):
-            low, high = access.offset, access.offset + access.size
-            for check in known.get(access.root, ()):
-                if check.low <= low and high <= check.high and (check.write or not access.write):
-                    access.host = check.host
-                    break
-            else:
-                write = access.write
-                for other in accesses[at + 1 :]:
-                    if other.root == access.root:
-                        wide = min(low, other.offset), max(high, other.offset + other.size)
-                        if wide[1] - wide[0] <= WIDEST:
-                            low, high = wide
-                            write |= other.write
-                self.made += 1
-                access.check = Check(low, high, write, self.made)
-                access.host = access.check.host
-                known.setdefault(access.root, []).insert(0, access.check)
+            check = next((c for c in known.get(access.root, ()) if c.covers(access)), None)
+            if check is None:
+                check = self.new(*together([a for a in accesses[at:] if a.root == access.root]))
+                access.check = check
+                known.setdefault(access.root, []).insert(0, check)
+            access.host = check.host
 
     def text(self, access: Access) -> tuple[str, str]:
         """The lines that make the access's address, with its check if it has one; and lines out of the way."""
-        check, root = access.check, access.root
         address = f"  {access.name} = add i64 {access.host}, {access.offset}"
-        if check is None:
+        if access.check is None:
             return address, ""
-        n, span = check.number, check.high - check.low
-        first = ""
+        text, cold, addend = self.test(access.check, access.root, access.leave)
+        return f"{text}{self.hosted(access.check, access.root, addend)}{address}", cold
+
+    def hosted(self, check: Check, root: str, addend: str) -> str:
+        """Lines that make the host's address of a root."""
+        n = check.number
         if root == "@base":
-            root, first = f"%root{n}", f"  %root{n} = load i64, ptr @base\n"
+            return f"  %home{n} = load i64, ptr @base\n  {check.host} = add i64 %home{n}, {addend}\n"
+        if root in self.halves:
+            base, index = self.halves[root]
+            return f"  %home{n} = add i64 {base}, {addend}\n  {check.host} = add i64 %home{n}, {index}\n"
+        return f"  {check.host} = add i64 {root}, {addend}\n"
+
+    def test(self, check: Check, root: str, leave: str) -> tuple[str, str, str]:
+        """Lines that go on at `check.label` if its bytes may be accessed, else to `leave`; lines out of the way; the addend.
+
+        %far<n> is then how far the first byte lies in the view, and `most` gives what it was compared with.
+        """
+        n, span = check.number, check.high - check.low
+        name, first = root, ""
+        if root == "@base":
+            name, first = f"%root{n}", f"  %root{n} = load i64, ptr @base\n"
         if self.bare and not check.write:
             self.spans.add(span)
-            text = f"""{first}  %far{n} = add i64 {root}, {check.low - RAM_BASE}
+            text = f"""{first}  %far{n} = add i64 {name}, {check.low - RAM_BASE}
   %ok{n} = icmp ult i64 %far{n}, %ram.{span}
-  br i1 %ok{n}, label %got{n}, label %{access.leave}, !prof !0
-got{n}:
-  {check.host} = add i64 {root}, %ram.addend
+  br i1 %ok{n}, label %{check.label}, label %{leave}, !prof !0
+{check.label}:
 """
-            return text + address, ""
-        first += f"  %first{n} = add i64 {root}, {check.low}\n"
-        at = VIEWS_AT + VIEW_BYTES * self.view(access.root, check.write, span)
+            return text, "", "%ram.addend"
+        at = self.view(root, check.write, span)
         view = f"getelementptr (i8, ptr @data, i64 {at})"
-        fill = "fill_write" if check.write else "fill_read"
-        text = f"""{first}  %low{n} = load i64, ptr {view}
+        text = f"""{first}  %first{n} = add i64 {name}, {check.low}
+  %low{n} = load i64, ptr {view}
   %far{n} = sub i64 %first{n}, %low{n}
   %most{n} = load i64, ptr getelementptr (i8, ptr @data, i64 {at + 8})
   %ok{n} = icmp ult i64 %far{n}, %most{n}
-  br i1 %ok{n}, label %got{n}, label %fill{n}, !prof !0
-got{n}:
+  br i1 %ok{n}, label %{check.label}, label %fill{n}, !prof !0
+{check.label}:
   %addend{n} = load i64, ptr getelementptr (i8, ptr @data, i64 {at + 16})
-  {check.host} = add i64 {root}, %addend{n}
 """
         cold = f"""fill{n}:
-  %filled{n} = call preserve_mostcc i1 @{fill}(ptr %h, i64 %first{n}, ptr {view}, i64 {span})
-  br i1 %filled{n}, label %got{n}, label %{access.leave}
+  %filled{n} = call preserve_mostcc i1 @fill_{"write" if check.write else "read"}(ptr %h, i64 %first{n}, ptr {view}, i64 {span})
+  br i1 %filled{n}, label %{check.label}, label %{leave}
 """
-        return text + address, cold
+        return text, cold, f"%addend{n}"
+
+
+def together(accesses: list[Access]) -> tuple[int, int, bool]:
+    """The range around one root that a check of the first access should cover, and whether for writing."""
+    low, high, write = accesses[0].offset, accesses[0].offset + accesses[0].size, accesses[0].write
+    for other in accesses[1:]:
+        wide = min(low, other.offset), max(high, other.offset + other.size)
+        if wide[1] - wide[0] <= WIDEST:
+            low, high = wide
+            write |= other.write
+    return low, high, write

@@ -7,7 +7,6 @@ piece (snippets). The worker process needs it for every region, and must not imp
 from __future__ import annotations
 
 import marshal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +27,7 @@ class Layout(NamedTuple):
     pins: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One operation. `piece` is None if it must be executed the long way; `result` is rd, frd or nothing."""
 
     name: str
@@ -42,8 +40,7 @@ class Operation:
     piece: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One decoded instruction."""
 
     op: Operation

@@ -7,7 +7,7 @@ values (lower).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from popek.engine.optimizing.form import Block, Step
 
@@ -16,8 +16,7 @@ ENTRY = -1  # the definition that is not in the region: what the register held o
 _MERGED = 1 << 20  # plus a block's number: the phi at its beginning
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """One value. `text`: LLVM's operand; `type`: i64, double or float (a NaN-boxed single's number).
 
     An integer is known to be `root` + `offset`. `constant`: its value, if it is known, relative to BASE if `based`:
