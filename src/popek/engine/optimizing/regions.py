@@ -46,6 +46,7 @@ from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, 
 
 MAX_CODE = RUN_BYTES
 MAX_VIEWS = 256
+ALIGN = 64  # constants stand behind the code, and the processor wants them aligned
 NOWHERE = 1 << 63  # no host address
 
 
@@ -228,13 +229,14 @@ def settle(h: Hart, c: Cache, r: Region, image: u64) -> bool:
 def copy(c: Cache, r: Region, image: u64, base: u64) -> None:
     """Put the code at the arena's position, and fill in addresses."""
     o = c.optimizing
-    c.position = (c.position + 15) & ~15
+    c.position = (c.position + ALIGN - 1) & ~(ALIGN - 1)
     r.code = u32(c.position)
     size = u64(at_u32(image + 16).value)
     target = c.writable + c.position
     code = c.executable + c.position
     memcpy(target, image + u64(at_u32(image + 12).value), size)
-    c.position += (size + 15) & ~15
+    c.position += size
+    c.position = (c.position + 15) & ~15
     o.glue[Symbol.BASE] = base
     o.glue[Symbol.DATA] = r.data
     one = image + u64(at_u32(image + 20).value)
