@@ -197,7 +197,7 @@ def test_worker_that_was_idle_is_started_again(monkeypatch: pytest.MonkeyPatch, 
 
 def test_worker_answers_nonsense_with_nothing() -> None:
     one = Client()
-    for description in (b"", b"x" * 100, (RAM).to_bytes(8, "little") + bytes(16)):
+    for description in (b"", b"x" * 100, RAM.to_bytes(8, "little") + bytes(worker.DESCRIPTION.size - 8)):
         one.send(description)
         assert one.receive() == b""
     assert one.finish(1) is None
@@ -255,6 +255,8 @@ def test_description() -> None:
     run()
     found = description(m, RAM, run)
     assert found.entry == RAM and found.bare
+    assert {RAM + 4, RAM + 8, RAM + 0x6004} & set(found.targets) >= {RAM + 8}
+    assert all(t & -4096 in found.pages for t in found.targets)
     assert set(found.pages) == {RAM, RAM + 0x3000, RAM + 0x5000, RAM + 0x6000}
     for address, page in found.pages.items():
         assert page.data == bytes(m.memory[address - RAM : address - RAM + 4096])

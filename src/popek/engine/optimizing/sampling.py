@@ -20,11 +20,12 @@ from popek.engine.optimizing.state import (
     MAILS,
     REFUSED,
     SAMPLES,
+    TARGETS,
     WALK,
     Described,
     Description,
 )
-from popek.engine.template.layout import BUCKETS, FETCH_ENTRIES, HALFWORDS, Cache, CodePage
+from popek.engine.template.layout import BUCKETS, FETCH_ENTRIES, HALFWORDS, JUMP_ENTRIES, Cache, CodePage, JumpTable
 from popek.engine.template.pages import code_page, fetch_regime
 from popek.engine.template.translate import fetch_word
 from popek.engine.tlb import PAGE, PAGE_MASK
@@ -179,3 +180,18 @@ def describe(h: Hart, c: Cache) -> None:
             if (kind == JUMP or kind == JUMP_REGISTER) and c.decoded.rd == 0:
                 break
             pc += length
+    note_targets(d, c.jumps[fetch_regime(h)])
+
+
+@fn
+def note_targets(d: Description, table: JumpTable) -> None:
+    """Put down where indirect jumps (and those from other pages) led to in the described pages."""
+    d.target_count = 0
+    for i in range(JUMP_ENTRIES):
+        pc = table.entries[i].pc
+        k: u64 = 0
+        while k < d.count:
+            if d.pages[k].vpage == pc & PAGE_MASK and d.target_count < TARGETS:
+                d.targets[d.target_count] = pc
+                d.target_count += 1
+            k += 1

@@ -17,6 +17,7 @@ MAILS = 64
 SPOTS = 8192
 EVENTS = 256
 WALK = 256  # places that the description of a region still has to look at
+TARGETS = 64
 DESCRIBED = 1500  # instructions that it looks at
 
 # Words of Hart.engine; engine.tlb and template.layout have the others. E_VIEW (tlb) is read by regions.
@@ -163,6 +164,8 @@ class Description:
     pc: u64
     bare: u64
     count: u64
+    target_count: u64
+    targets: Array[u64, TARGETS]  # where indirect jumps led to
     pages: Array[Described, MAX_PAGES]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LENGTH = struct.Struct("<I")
 RESULT = struct.Struct("<Q")
-DESCRIPTION = struct.Struct("<QQQ")  # pc, bare, number of pages
+DESCRIPTION = struct.Struct("<QQQQ64Q")  # pc, bare, number of pages, of targets; targets
 MAX_PAGES, PAGE, BITS = 8, 4096, 256
 PAGE_BYTES = 8 + BITS + PAGE
 LARGEST = DESCRIPTION.size + MAX_PAGES * PAGE_BYTES
@@ -37,16 +37,16 @@ def request_of(data: bytes | memoryview) -> Request:
 
     if len(data) < DESCRIPTION.size:
         raise ValueError("not a description")
-    pc, bare, count = DESCRIPTION.unpack_from(data)
+    pc, bare, count, known, *targets = DESCRIPTION.unpack_from(data)
     if count > MAX_PAGES or len(data) < DESCRIPTION.size + count * PAGE_BYTES:
         raise ValueError("a description is cut short")
-    request = Request(pc, bool(bare))
+    pages = {}
     for i in range(count):
         at = DESCRIPTION.size + i * PAGE_BYTES
         address = int.from_bytes(data[at : at + 8], "little")
         bits, page = data[at + 8 : at + 8 + BITS], data[at + 8 + BITS : at + PAGE_BYTES]
-        request.pages[address] = Page(bytes(page), bytes(bits))
-    return request
+        pages[address] = Page(bytes(page), bytes(bits))
+    return Request(pc, bool(bare), pages, tuple(targets[:known]))
 
 
 def read_exactly(fd: int, count: int) -> bytes:
