@@ -36,6 +36,7 @@ from popek.lang import (
     atomic_load,
     atomic_or,
     atomic_store,
+    atomic_swap,
     cast,
     fence,
     fn,
@@ -129,10 +130,10 @@ def device_wrote(h: Hart, paddr: u64, size: u64) -> None:
 def look_after(h: Hart, c: Cache) -> None:
     """Do what others asked of this hart: drop write entries, throw away code they wrote over."""
     atomic_and(h.poll, POLL_OTHERS)
-    asked = atomic_load(c.protect_asked)
-    if asked != c.protect_done:
+    if atomic_load(c.protect_asked) != 0 and atomic_swap(c.protect_asked, 0) != 0:
+        marks = atomic_load(c.library.marks)
         tlb.protect(h)
-        atomic_store(c.protect_done, asked)
+        atomic_store(c.protect_done, marks)
     if atomic_load(c.change_count) == 0:
         return
     lock(c)
@@ -157,8 +158,8 @@ def asleep(h: Hart) -> bool:
 def fence_i(h: Hart) -> None:
     """What was translated while another hart could still write unnoticed is not trusted beyond a fence.i.
 
-    Once all others have dropped their write entries, what is translated anew is trusted: the pages stay marked. A hart
-    that sleeps has been asked, and looks after it before it writes anything.
+    Once all others have dropped their write entries after a page was marked, what is translated anew of it is trusted:
+    it stays marked. A hart that sleeps has been asked, and looks after it before it writes anything.
     """
     c = cache_of(h)
     look_after(h, c)
@@ -166,21 +167,25 @@ def fence_i(h: Hart) -> None:
         atomic_or(h.poll, POLL_ENGINE)  # not now
     if c.unsettled_count == 0:
         return
-    settled = True
+    settled: u64 = tlb.ALL
     for i in range(c.harts):
         other = cast(Cache, c.library.caches[i])
-        if other.hart_bit != c.hart_bit and atomic_load(other.protect_asked) != atomic_load(other.protect_done):
-            if not asleep(cast(Hart, other.hart)):
-                settled = False
+        busy = other.hart_bit != c.hart_bit and not asleep(cast(Hart, other.hart))
+        if busy and atomic_load(other.protect_asked) != 0:
+            settled = min(settled, atomic_load(other.protect_done))
     if c.unsettled_count > UNSETTLED:
         forget_all(h, c)
         return
+    kept: u64 = 0
     for i in range(c.unsettled_count):
         page = code_page(c, u64(c.unsettled[i]))
         if page.marked:
             forget_entries(c, page)
-    if settled:
-        c.unsettled_count = 0
+            if c.unsettled_mark[i] > settled:
+                c.unsettled[kept] = c.unsettled[i]
+                c.unsettled_mark[kept] = c.unsettled_mark[i]
+                kept += 1
+    c.unsettled_count = kept
 
 
 @fn

@@ -175,6 +175,7 @@ class Library:
     op_addi: u16
     op_add: u16
     caches: Array[u64, 8]  # host addresses of the harts' Caches
+    marks: u64  # counts the pages that any hart marked
 
 
 @struct
@@ -267,10 +268,11 @@ class Cache:
     change_count: u64
     change_at: Array[u64, CHANGES]  # offset in RAM
     change_size: Array[u64, CHANGES]
-    protect_asked: u64  # times that others asked to drop write entries
-    protect_done: u64
+    protect_asked: u32  # others want write entries dropped
+    protect_done: u64  # Library.marks when they were last dropped for others
     unsettled_count: u64
-    unsettled: Array[u32, UNSETTLED]
+    unsettled: Array[u32, UNSETTLED]  # pages, and Library.marks when they were marked
+    unsettled_mark: Array[u64, UNSETTLED]
     writable: u64  # the arena's two views
     executable: u64
     position: u64  # offsets into the arena

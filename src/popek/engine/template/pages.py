@@ -26,7 +26,7 @@ from popek.engine.tlb import PAGE_MASK
 from popek.isa import memory
 from popek.isa.hart import SUPERVISOR, USER, Hart
 from popek.isa.paging import EXECUTE
-from popek.lang import addr_of, at_u8, atomic_add, atomic_and, atomic_or, cast, fn, u8, u32, u64
+from popek.lang import addr_of, at_u8, atomic_add, atomic_and, atomic_or, atomic_store, cast, fn, u8, u32, u64
 
 MACHINE_FETCHES = 2  # the fetch regime that knows no translation; those below it do
 NOWHERE = 1  # a pc and a page address that never occur
@@ -117,13 +117,15 @@ def mark(h: Hart, c: Cache, page: CodePage) -> None:
     atomic_or(at_u8(h.board.code_map + ((page.host - h.board.ram) >> 12)), u8(c.hart_bit))
     tlb.protect(h)
     if c.harts > 1:
+        number = atomic_add(c.library.marks, 1) + 1
         for i in range(c.harts):
             other = cast(Cache, c.library.caches[i])
             if other.hart_bit != c.hart_bit:
-                atomic_add(other.protect_asked, 1)
+                atomic_store(other.protect_asked, 1)
                 atomic_or(cast(Hart, other.hart).poll, POLL_ENGINE)
         if c.unsettled_count < UNSETTLED:
             c.unsettled[c.unsettled_count] = page.number
+            c.unsettled_mark[c.unsettled_count] = number
         c.unsettled_count += 1
 
 
