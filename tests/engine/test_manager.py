@@ -104,6 +104,25 @@ def test_hot_loop() -> None:
     assert not again.warnings
 
 
+def test_what_is_not_worth_it_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "while n := int.from_bytes(os.read(0, 4), 'little'):\n  while n: n -= len(os.read(0, n))\n"
+    text += "  os.write(1, b'\\x08\\0\\0\\0' + bytes(8))"
+    monkeypatch.setattr(sys, "executable", script(tmp_path / "worker", text))
+    cache = Memory()
+    first = Managed(cache)
+    first.run(times=3)
+    assert cache.images and all(manager.is_hopeless(i) for i in cache.images) and first.manager.client.starts == 1
+    known = len(cache.images)
+    again = Managed(cache)
+    again.run(times=3)
+    assert len(cache.images) == known or again.manager.client.starts == 1
+    for image in cache.images:
+        one = unpack(image)
+        assert manager.is_of(image, again.machine.rams[0].address + one.entry)
+        assert not manager.is_of(image, again.machine.rams[0].address + 0x4000)
+    assert not first.warnings and not again.warnings
+
+
 def test_exact_count_with_regions_coming_and_going() -> None:
     """The count of retired instructions does not depend on which engine retired them."""
     plain = NativeMachine()

@@ -30,6 +30,7 @@ EVENTS_AT = 8
 
 PAGE = 4096
 HEAD = 8  # bytes of code by which the cache finds regions
+HOPELESS_BYTES = 32  # of code that is remembered not to be worth one
 LIMIT, SOON = 1000, 20  # milliseconds that the native loop watches at a time; while places wait to be compiled
 FINISH_SECONDS = 0.3  # what a machine's end waits for a region in the making
 OFTEN = 3  # installations of one region, after which it has to become hot again for another one
@@ -46,6 +47,26 @@ STATISTICS = (
     "views_filled",
     "region_steps",
 )
+
+
+def hopeless(offset: int, code: bytes) -> bytes:
+    """What the cache keeps of code that is not worth a region: an image with no instructions."""
+    from popek.engine.optimizing.image import Region, RegionFlag, Span, pack
+
+    return pack(Region(b"", [], [Span(0, offset, code)], offset, 0, 0, RegionFlag(0)))
+
+
+def is_hopeless(image: bytes) -> bool:
+    """Did `hopeless` make it?"""
+    return image[48:52] == bytes(4)
+
+
+def is_of(image: bytes, host: int) -> bool:
+    """Is the code at `host` the one that a hopeless image is of?"""
+    from popek.engine.optimizing.image import unpack
+
+    code = unpack(image).spans[0].data
+    return ctypes.string_at(host, len(code)) == code
 
 
 class Cache(Protocol):
@@ -71,8 +92,8 @@ class Policy(NamedTuple):
     """
 
     period: int = 1
-    hot: int = 10
-    start: int = 100
+    hot: int = 8
+    start: int = 50
     share: float = 0.5
     credit: float = 0.5
 
@@ -217,9 +238,12 @@ class Manager:
             return
         offset = place.pc & (PAGE - 1)
         found = self.cache.find(offset, ctypes.string_at(place.host, min(HEAD, PAGE - offset)))
-        if found:
+        useful = [image for image in found if not is_hopeless(image)]
+        if any(is_of(image, place.host) for image in found if is_hopeless(image)):
+            self._set_state(self._here, place.pc, place.host, NEVER, 0)
+        elif useful:
             self.hits += 1
-            self._keep(place, found)
+            self._keep(place, useful)
             self._post(place, self._known[place], hart, mode)
 
     def _keep(self, place: Place, images: list[bytes]) -> None:
@@ -299,6 +323,9 @@ class Manager:
         (place, hart, mode), self._asked = self._asked, None
         if not image:
             self._set_state(self._here, place.pc, place.host, NEVER, 0)
+            if self.cache is not None:
+                offset = place.pc & (PAGE - 1)
+                self.cache.add(hopeless(offset, ctypes.string_at(place.host, min(HOPELESS_BYTES, PAGE - offset))))
             return
         self.compiled += 1
         self.instructions += int.from_bytes(image[48:52], "little")

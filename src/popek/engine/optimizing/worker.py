@@ -9,11 +9,11 @@ To it: length, then state.Description as far as it is filled. From it: length, p
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
 import struct
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -112,12 +112,13 @@ def main() -> None:
         pass
     sink = os.dup(1)
     os.dup2(2, 1)  # nobody else writes to the pipe
+    gc.set_threshold(50_000)  # a compiler makes trees, not garbage
     try:
         serve(0, sink)
     except BrokenPipeError:
         pass
+    os._exit(0)  # nothing is left to be tidied up
 
 
 if __name__ == "__main__":
     main()
-    sys.stdout.flush()
