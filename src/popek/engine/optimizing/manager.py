@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # As in state, which a start from the cache need not import.
 NEW_SPOT, HOT_SPOT, KNOWN_SPOT, MAIL_OPENED, REQUEST_DONE = 1, 2, 3, 4, 5
 INSTALLED, ELSEWHERE, STALE, BAD, THERE = 1, 2, 3, 4, 5
-UNKNOWN, HAVE, NEVER = 0, 1, 2
+HAVE, NEVER, TOLD = 1, 2, 3
 DESCRIBED_WELL = 2
 EVENT = struct.Struct("<6Q")
 EVENTS_AT = 8
@@ -37,10 +37,10 @@ OFTEN = 3  # installations of one region, after which it has to become hot again
 IMAGE_BYTES = 64 << 20  # of images kept in memory
 
 STATISTICS = (
-    "samples",
-    "samples_in_regions",
-    "samples_in_user_mode",
-    "samples_in_machine_mode",
+    "milliseconds",
+    "milliseconds_in_regions",
+    "milliseconds_in_user_mode",
+    "milliseconds_in_machine_mode",
     "regions_installed",
     "regions_discarded",
     "regions_refreshed",
@@ -116,7 +116,7 @@ class Known:
 
     def __init__(self) -> None:
         self.images: list[bytes] = []  # that may be it; the first one is tried
-        self.count = 0  # samples
+        self.count = 0  # milliseconds
         self.installs = 0
         self.failures = 0
         self.waiting: set[int] = set()  # harts that have mail about it
@@ -155,7 +155,7 @@ class Manager:
         self._watch_block = Block(call("watch_size", u64)())
         self._here = self._watch_block.address
         call("watch_open", None, *[u64] * 6)(
-            self._here, library, harts, policy.period, max(policy.hot // policy.period, 1), int(cache is not None)
+            self._here, library, harts, policy.period, policy.hot, int(cache is not None)
         )
         self._watch = call("watch", ctypes.c_bool, *[u64] * 4)
         self._mail = call("mail", ctypes.c_bool, *[u64] * 6)
@@ -201,7 +201,6 @@ class Manager:
         counted["instructions_compiled"] = self.instructions
         counted["compile_seconds"] = self.client.spent
         counted["places_found_in_cache"] = self.hits
-        counted["sample_milliseconds"] = self.policy.period
         return counted
 
     # -- events --
@@ -230,7 +229,7 @@ class Manager:
                 elif kind == HOT_SPOT:
                     self._wanted[place] = samples, hart, about
                 else:
-                    self._set_state(self._here, pc, host, UNKNOWN, samples * 2)
+                    self._set_state(self._here, pc, host, TOLD, samples * 2)
 
     def _new(self, place: Place, hart: int, mode: int) -> None:
         """A place that was never seen: is it in the cache?"""
@@ -282,7 +281,7 @@ class Manager:
             known.installs += 1
         tries = known.failures + known.installs
         if not known.images or tries > OFTEN:
-            self._set_state(self._here, place.pc, place.host, UNKNOWN, (known.count + 1) * 2)
+            self._set_state(self._here, place.pc, place.host, TOLD, (known.count + 1) * 2)
 
     # -- compiling --
 
@@ -292,9 +291,9 @@ class Manager:
             return
         if self.client.process is None:
             waiting = sum(count for count, _, _ in self._wanted.values())
-            if waiting * self.policy.period < self.policy.start:
+            if waiting < self.policy.start:
                 return
-        passed = self._statistic(self._here, 0) * self.policy.period
+        passed = self._statistic(self._here, 0)
         if self.client.spent > self.policy.credit + passed / 1000 * self.policy.share:
             return
         place = max(self._wanted, key=lambda p: self._wanted[p][0])

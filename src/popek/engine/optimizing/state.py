@@ -35,7 +35,7 @@ ABOUT_IN_REGION, ABOUT_ENTRY = 4, 8  # came out of a region; a region is entered
 IDLE, ASKED, DESCRIBED_WELL, REFUSED = 0, 1, 2, 3
 
 # Spot.state
-UNKNOWN, HAVE, NEVER = 0, 1, 2
+UNKNOWN, HAVE, NEVER, TOLD = 0, 1, 2, 3
 
 # Event.kind
 NEW_SPOT, HOT_SPOT, KNOWN_SPOT, MAIL_OPENED, REQUEST_DONE = 1, 2, 3, 4, 5
@@ -176,7 +176,7 @@ class Spot:
     pc: u64
     host: u64
     about: u64
-    count: u32
+    count: u32  # milliseconds
     hot: u32  # the count at which somebody is told
     state: u64
 
@@ -201,12 +201,13 @@ class Watch:
     events: Array[Event, EVENTS]
     library: u64  # host address of template.layout.Library
     harts: u64
-    period: u64  # milliseconds
+    period: u64  # milliseconds between two samples, at least
     interval: u64  # now
-    hot: u64  # samples after which a place is worth a region
+    quiet: u64  # rounds without anything to tell
+    hot: u64  # milliseconds after which a place is worth a region
     tells_new: u64  # are new places of interest (there is a cache to look into)?
     since: u64  # milliseconds that events wait
-    samples: u64  # statistics
+    samples: u64  # statistics: milliseconds of guest time
     region_samples: u64
     machine_samples: u64
     user_samples: u64

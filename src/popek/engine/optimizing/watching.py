@@ -27,6 +27,7 @@ from popek.engine.optimizing.state import (
     REQUEST_DONE,
     SAMPLES,
     SPOTS,
+    TOLD,
     UNKNOWN,
     WAITING,
     Sample,
@@ -40,7 +41,9 @@ from popek.isa.hart import MACHINE, USER, Hart
 from popek.lang import Ptr, atomic_load, atomic_or, atomic_store, cast, fn, port, u32, u64
 
 IDLE_INTERVAL = 100  # milliseconds between two looks at a machine that sleeps
-LATEST = 8  # milliseconds that an event waits for company
+LATEST = 4  # milliseconds that an event waits for company
+QUIET = 100  # rounds without news after which samples become rarer, by QUIET_FACTOR at most
+QUIET_FACTOR = 4
 NO_PC = 1
 SPOTS_FULL = SPOTS * 3 // 4
 
@@ -95,6 +98,7 @@ def spot_of(w: Watch, pc: u64, host: u64) -> Ptr[Spot]:
 @fn
 def tell(w: Watch, kind: u64, hart: u64, pc: u64, host: u64, about: u64, count: u64) -> None:
     """An event, unless there are too many: what matters happens again."""
+    w.quiet = 0
     if w.event_count < EVENTS:
         e = w.events[w.event_count]
         e.kind = kind
@@ -109,13 +113,16 @@ def tell(w: Watch, kind: u64, hart: u64, pc: u64, host: u64, about: u64, count: 
 @fn
 def count(w: Watch, hart: u64, s: Sample) -> None:
     """Count one sample."""
-    w.samples += 1
+    weight = w.interval
+    if weight > w.period * QUIET_FACTOR:  # it slept
+        weight = w.period
+    w.samples += weight
     if s.about & ABOUT_IN_REGION != 0:
-        w.region_samples += 1
+        w.region_samples += weight
     if s.about & 3 == USER:
-        w.user_samples += 1
+        w.user_samples += weight
     if s.about & 3 == MACHINE:
-        w.machine_samples += 1
+        w.machine_samples += weight
     if s.host == 0 or s.about & ABOUT_ENTRY != 0:
         return
     spot = spot_of(w, s.pc, s.host)
@@ -129,10 +136,11 @@ def count(w: Watch, hart: u64, s: Sample) -> None:
         spot.count = 0
         spot.hot = u32(w.hot)
         spot.state = UNKNOWN
-        if w.tells_new != 0:
-            tell(w, NEW_SPOT, hart, s.pc, s.host, s.about & 3, 1)
+    elif spot.state == UNKNOWN and w.tells_new != 0:  # where a hart is found once, it may never be again
+        spot.state = TOLD
+        tell(w, NEW_SPOT, hart, s.pc, s.host, s.about & 3, u64(spot.count))
     spot.about = s.about & 3
-    spot.count += 1
+    spot.count += u32(weight)
     if spot.state == HAVE:
         tell(w, KNOWN_SPOT, hart, s.pc, s.host, spot.about, u64(spot.count))
     elif spot.state != NEVER and spot.count >= spot.hot:
@@ -194,7 +202,8 @@ def watch(w: Watch, fds: u64, fd_count: u64, limit: u64) -> bool:
             return True
         passed += w.interval
         if look(w):
-            w.interval = w.period
+            w.quiet += 1
+            w.interval = w.period * min(1 + w.quiet // QUIET, u64(QUIET_FACTOR))
         elif w.interval < IDLE_INTERVAL:
             w.interval = min(w.interval * 2, u64(IDLE_INTERVAL))
         if w.event_count != 0:
