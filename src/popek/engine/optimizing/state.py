@@ -203,7 +203,8 @@ class Watch:
     harts: u64
     period: u64  # milliseconds between two samples, at least
     interval: u64  # now
-    quiet: u64  # rounds without anything to tell
+    rounds: u64  # with a hart that runs; of those, since the last one with anything to tell
+    quiet: u64
     hot: u64  # milliseconds after which a place is worth a region
     tells_new: u64  # are new places of interest (there is a cache to look into)?
     since: u64  # milliseconds that events wait

@@ -42,8 +42,8 @@ from popek.lang import Ptr, atomic_load, atomic_or, atomic_store, cast, fn, port
 
 IDLE_INTERVAL = 100  # milliseconds between two looks at a machine that sleeps
 LATEST = 4  # milliseconds that an event waits for company
-QUIET = 100  # rounds without news after which samples become rarer, by QUIET_FACTOR at most
-QUIET_FACTOR = 4
+# Waking this thread costs tens of microseconds. Samples become rarer by and by, and where nothing is new.
+BEGINNING, QUIET, LONGEST = 100, 100, 4  # rounds, rounds, milliseconds
 NO_PC = 1
 SPOTS_FULL = SPOTS * 3 // 4
 
@@ -114,7 +114,7 @@ def tell(w: Watch, kind: u64, hart: u64, pc: u64, host: u64, about: u64, count: 
 def count(w: Watch, hart: u64, s: Sample) -> None:
     """Count one sample."""
     weight = w.interval
-    if weight > w.period * QUIET_FACTOR:  # it slept
+    if weight > LONGEST:  # it slept
         weight = w.period
     w.samples += weight
     if s.about & ABOUT_IN_REGION != 0:
@@ -202,8 +202,12 @@ def watch(w: Watch, fds: u64, fd_count: u64, limit: u64) -> bool:
             return True
         passed += w.interval
         if look(w):
+            w.rounds += 1
             w.quiet += 1
-            w.interval = w.period * min(1 + w.quiet // QUIET, u64(QUIET_FACTOR))
+            w.interval = w.period
+            if w.rounds > BEGINNING:
+                w.interval += 1 + w.quiet // QUIET
+            w.interval = min(w.interval, u64(LONGEST))
         elif w.interval < IDLE_INTERVAL:
             w.interval = min(w.interval * 2, u64(IDLE_INTERVAL))
         if w.event_count != 0:
