@@ -8,7 +8,7 @@ it is only slower.
 from dataclasses import dataclass, field
 from itertools import product
 
-from popek.engine.template import templates
+from popek.engine.template import templates, ways
 from popek.engine.template.layout import PINNED, Flag, Kind
 from popek.isa.op import Op
 from popek.lang.functions import Function
@@ -169,7 +169,7 @@ not:
 
 def plan(ops: list[Op], raising: set[str]) -> Plan:
     """Decide everything. `raising`: names of the operations whose meaning can raise (that is, bail out)."""
-    made = Plan(texts=dict(templates.fixed()))
+    made = Plan(texts={**dict(templates.fixed()), **dict(ways.fixed())})
     made.rules.append((Kind.STEP_END, 0, 0, [], []))  # number 0 is no operation
     for op in ops:
         flags, names, table = flags_of(op), [], []

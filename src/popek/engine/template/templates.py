@@ -11,13 +11,11 @@ tail call to its successor. Operands are holes: addresses of external symbols wh
 
 from collections.abc import Iterator
 
-from popek.engine.optimizing.state import E_FILL_READ, E_FILL_WRITE, E_REFRESH, E_STEP, IN_REGION
 from popek.engine.template.layout import (
     E_JUMPS,
     E_LINK,
     E_RESOLVE,
     E_SLOW,
-    FIXED,
     HOLES,
     JUMP_ENTRIES,
     PINNED,
@@ -96,7 +94,8 @@ def _arguments(names: list[str], scratch: str = "poison") -> str:
     return ", ".join(f"{t} {n}" for t, n in zip(_TYPES, names, strict=True)) + f", i64 {scratch}"
 
 
-def _engine(word: int) -> int:
+def engine(word: int) -> int:
+    """Offset in the hart of a word of Hart.engine."""
     return Hart.offset("engine") + 8 * word
 
 
@@ -126,10 +125,10 @@ def _reload() -> tuple[str, list[str]]:
     return text, names
 
 
-def _glue(name: str, word: int) -> str:
+def glue(name: str, word: int) -> str:
     """Spill, call the engine's helper whose address is in the hart, go on where it says."""
     reload, names = _reload()
-    body = f"""{_spill()}{field(_engine(word), "%fa")}
+    body = f"""{_spill()}{field(engine(word), "%fa")}
   %f = load ptr, ptr %fa
   %to = call ptr %f(ptr %h, i64 %scratch)
 {reload}
@@ -163,14 +162,14 @@ def add_count() -> str:
     return f"  %c1 = add i64 %count, {hole('count')}\n"
 
 
-def _jump_table() -> str:
+def jump_table() -> str:
     """The present jump table, in %jt."""
-    return f"""{field(_engine(E_JUMPS), "%ja")}
+    return f"""{field(engine(E_JUMPS), "%ja")}
   %jt = load ptr, ptr %ja
 """
 
 
-def _through_cache(pc: str, polls: bool) -> str:
+def through_cache(pc: str, polls: bool) -> str:
     """Jump to guest address `pc` through entry %je of the jump table; if that does not know it, ask the engine.
 
     `polls`: at a poll point, so ask the engine also if there is something to do.
@@ -199,11 +198,11 @@ miss:
 
 def _far(name: str, back: bool) -> str:
     """A direct jump to another page."""
-    body = f"""{_jump_table()}
+    body = f"""{jump_table()}
   %je = getelementptr i8, ptr %jt, i64 {hole("jump")}
 {add_count()}{wide("value", "%pc")}
 """
-    return template(name, body + _through_cache("%pc", back))
+    return template(name, body + through_cache("%pc", back))
 
 
 def _indirect(name: str, pin: int, link: bool) -> str:
@@ -215,45 +214,13 @@ def _indirect(name: str, pin: int, link: bool) -> str:
 """
     if link:
         body += wide("value", "%back") + result(0, "%back")[0]
-    body += f"""{_jump_table()}
+    body += f"""{jump_table()}
   %i0 = shl i64 %t, {shift}
   %i1 = and i64 %i0, {(JUMP_ENTRIES - 1) * Jump.size}
   %je = getelementptr i8, ptr %jt, i64 %i1
 {add_count()}
 """
-    return template(name, body + _through_cache("%t", True))
-
-
-def _leave_region(name: str, polls: bool) -> str:
-    """FAR and INDIRECT: from a region, whose count is exact, to the address in %scratch."""
-    shift = Jump.size.bit_length() - 2
-    body = f"""{_jump_table()}
-  %i0 = shl i64 %scratch, {shift}
-  %i1 = and i64 %i0, {(JUMP_ENTRIES - 1) * Jump.size}
-  %je = getelementptr i8, ptr %jt, i64 %i1
-  %c1 = add i64 %count, 0
-"""
-    return template(name, body + _through_cache("%scratch", polls))
-
-
-def _poll_region(name: str) -> str:
-    """POLL: a region's poll point with something to do; run.resolve is told by its argument."""
-    store = f"""{field(Hart.offset("pc"), "%pca")}
-  store i64 %scratch, ptr %pca
-"""
-    return template(name, store + tail("@hole_glue_resolve", scratch=str(1 | IN_REGION)))
-
-
-def _view(name: str, word: int) -> str:
-    """FILL_READ, FILL_WRITE: functions that leave all registers alone but that of the result."""
-    return f"""define preserve_mostcc i1 @{name}(ptr %h, i64 %addr, ptr %view, i64 %span) #100 {{
-{field(_engine(word), "%fa")}
-  %f = load ptr, ptr %fa
-  %r = call i64 %f(ptr %h, i64 %addr, ptr %view, i64 %span)
-  %b = icmp ne i64 %r, 0
-  ret i1 %b
-}}
-"""
+    return template(name, body + through_cache("%t", True))
 
 
 def _goto(name: str, back: bool) -> str:
@@ -297,29 +264,22 @@ def result(pin: int, value: str) -> tuple[str, dict[int, str]]:
 
 
 def fixed() -> Iterator[tuple[str, str]]:
-    """The fixed templates, then the small families indexed by pinned register (layout.FIXED and Library name them)."""
+    """The fixed templates (layout.FIXED; those of regions are in ways), then the small families by pinned register."""
     text = {
         "step": template("step", tail("@hole_glue_slow", scratch=hole("site"))),
         "link": template("link", tail("@hole_glue_link", scratch=hole("link"))),
         "leave": template("leave", _spill() + "  ret void\n"),
-        "glue_slow": _glue("glue_slow", E_SLOW),
-        "glue_link": _glue("glue_link", E_LINK),
-        "glue_resolve": _glue("glue_resolve", E_RESOLVE),
+        "glue_slow": glue("glue_slow", E_SLOW),
+        "glue_link": glue("glue_link", E_LINK),
+        "glue_resolve": glue("glue_resolve", E_RESOLVE),
         "enter": _enter(),
         "goto": _goto("goto", False),
         "goto_back": _goto("goto_back", True),
         "far": _far("far", False),
         "far_back": _far("far_back", True),
         "jump": template("jump", tail("@hole_taken")),
-        "region_step": _glue("region_step", E_STEP),
-        "region_far": _leave_region("region_far", False),
-        "region_poll": _poll_region("region_poll"),
-        "region_indirect": _leave_region("region_indirect", True),
-        "region_refresh": _glue("region_refresh", E_REFRESH),
-        "region_read": _view("region_read", E_FILL_READ),
-        "region_write": _view("region_write", E_FILL_WRITE),
     }
-    yield from ((name, text[name]) for name in FIXED)
+    yield from text.items()
     for pin in range(PINNED + 1):
         store, pins = result(pin, "%v")
         yield named(f"li_{pin}", f"  %v = add i64 0, {hole('imm')}\n" + store + tail("@hole_next", pins=pins))
