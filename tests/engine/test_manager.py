@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from popek.base.memory import Block
-from popek.engine.optimizing import client, manager, worker
+from popek.engine.optimizing import client, manager, places, worker
 from popek.engine.optimizing.client import Client, WorkerDied
 from popek.engine.optimizing.image import unpack
-from popek.engine.optimizing.manager import Manager, Policy
+from popek.engine.optimizing.manager import Manager
+from popek.engine.optimizing.places import Policy
 from popek.isa import table
 from tests.engine.native import RAM, NativeMachine
 from tests.engine.small import finish
@@ -111,16 +112,63 @@ def test_what_is_not_worth_it_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp
     cache = Memory()
     first = Managed(cache)
     first.run(times=3)
-    assert cache.images and all(manager.is_hopeless(i) for i in cache.images) and first.manager.client.starts == 1
+    assert cache.images and all(places.is_hopeless(i) for i in cache.images) and first.manager.client.starts == 1
     known = len(cache.images)
     again = Managed(cache)
     again.run(times=3)
     assert len(cache.images) == known or again.manager.client.starts == 1
     for image in cache.images:
-        one = unpack(image)
-        assert manager.is_of(image, again.machine.rams[0].address + one.entry)
-        assert not manager.is_of(image, again.machine.rams[0].address + 0x4000)
+        at, code = unpack(image).entry, places.hopeless_code(image)
+        assert code == bytes(again.machine.memory[at : at + len(code)])
     assert not first.warnings and not again.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "to"),
+    [
+        (["jal ra, 0x80000100"], 0x8000_0100),
+        (["jal ra, 0x7ff80000"], 0x7FF8_0000),
+        (["auipc ra, 0x12", "jalr ra, -116(ra)"], 0x8000_0000 + 0x1_2000 - 116),
+        (["auipc t1, 0xfffff", "jalr ra, 16(t1)"], 0x7FFF_F010),
+        (["auipc t1, 0x1", "jalr ra, 16(t2)"], 0),
+        (["auipc ra, 0x12", "jalr zero, 0(ra)"], 0),
+        (["addi a0, zero, 1", "jalr ra, 0(a0)"], 0),
+        (["jal zero, 0x80000100"], 0),
+        (["addi a0, a0, 1"], 0),
+    ],
+)
+def test_callee(text: list[str], to: int) -> None:
+    code = b"".join(table.assemble(line, RAM + 4 * i).to_bytes(4, "little") for i, line in enumerate(text))
+    assert places.callee(code, RAM + len(code)) == to
+    assert places.callee(code[-2:], RAM + len(code)) == 0
+
+
+def test_function_without_a_loop() -> None:
+    """It is not found itself, only where it returns to: a place not worth a region, while the function is."""
+    body = "\n".join(f"xori a0, a0, {i}\n add a0, a0, a1" for i in range(400))
+    cache = Memory()
+    for _ in range(2):
+        managed = Managed(cache)
+        m = managed.machine
+        m.program(f"{body}\n jalr zero, 0(ra)", RAM + 0x4000)
+        m.program(finish(f"""addi a1, zero, 7
+            lui a4, 0x10
+            loop:
+            jal ra, {RAM + 0x4000:#x}
+            addi a4, a4, -1
+            ecall
+            bne a4, zero, loop"""))
+        m.program("csrr t0, mepc\n addi t0, t0, 4\n csrw mepc, t0\n mret", RAM + 0x6000)
+        m.hart.mtvec = RAM + 0x6000
+        for _ in range(10):
+            m.hart.pc = RAM
+            assert m.run(seconds=60)
+            if (RAM + 0x4000) in {p.pc for p in managed.manager._known}:
+                break
+        assert not managed.warnings
+        counted = managed.end()
+        assert (RAM + 0x4000) in {p.pc for p in managed.manager._known}
+    assert counted["places_found_in_cache"] >= 1 and counted["regions_compiled"] == 0
 
 
 def test_exact_count_with_regions_coming_and_going() -> None:

@@ -96,7 +96,8 @@ class NativeCore:
     def optimize(self, eager: bool) -> None:
         """Put the optimizing engine beside the template engine; its thread is `run_manager`."""
         from popek.engine.codecache import CodeCache
-        from popek.engine.optimizing.manager import Manager, Policy
+        from popek.engine.optimizing.manager import Manager
+        from popek.engine.optimizing.places import Policy
 
         cache = CodeCache.open(native.key("regions"), self._warn)
         policy = Policy.eager() if eager else Policy.usual()

@@ -11,10 +11,11 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from popek.base.memory import Block
 from popek.engine.optimizing.client import Client, WorkerDied
+from popek.engine.optimizing.places import CALL_BYTES, Place, Policy, callee, hopeless, hopeless_code, is_hopeless
 from popek.engine.optimizing.worker import DESCRIPTION, LARGEST, PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -49,64 +50,12 @@ STATISTICS = (
 )
 
 
-def hopeless(offset: int, code: bytes) -> bytes:
-    """What the cache keeps of code that is not worth a region: an image with no instructions."""
-    from popek.engine.optimizing.image import Region, RegionFlag, Span, pack
-
-    return pack(Region(b"", [], [Span(0, offset, code)], offset, 0, 0, RegionFlag(0)))
-
-
-def is_hopeless(image: bytes) -> bool:
-    """Did `hopeless` make it?"""
-    return image[48:52] == bytes(4)
-
-
-def is_of(image: bytes, host: int) -> bool:
-    """Is the code at `host` the one that a hopeless image is of?"""
-    from popek.engine.optimizing.image import unpack
-
-    code = unpack(image).spans[0].data
-    return ctypes.string_at(host, len(code)) == code
-
-
 class Cache(Protocol):
     """What is asked of engine.codecache."""
 
     def find(self, offset: int, head: bytes) -> list[bytes]: ...
     def add(self, image: bytes) -> None: ...
     def close(self) -> None: ...
-
-
-class Place(NamedTuple):
-    """Where code was found hot: guest address and host address."""
-
-    pc: int
-    host: int
-
-
-class Policy(NamedTuple):
-    """When it pays to compile.
-
-    hot: milliseconds that harts were found at a place; start: the same, for all places that wait together, if the
-    worker has to be started; share: of the guest's time that may be spent on compiling, and `credit` seconds at once.
-    """
-
-    period: int = 1
-    hot: int = 8
-    start: int = 50
-    share: float = 0.5
-    credit: float = 0.5
-
-    @staticmethod
-    def eager() -> Policy:
-        """For tests: everything that is seen twice."""
-        return Policy(hot=2, start=0, share=1e9)
-
-    @staticmethod
-    def usual() -> Policy:
-        """POPEK_HOT: milliseconds."""
-        text = os.environ.get("POPEK_HOT", "")
-        return Policy(hot=max(int(text), 1)) if text.isdecimal() else Policy()
 
 
 class Known:
@@ -142,6 +91,7 @@ class Manager:
         self._warn = warn
         self._broken = False
         self._known: dict[Place, Known] = {}
+        self._callees: dict[Place, int] = {}  # of places that are not worth a region, but what returned there may be
         self._image_bytes = 0
         self._wanted: dict[Place, tuple[int, int, int]] = {}  # count, hart, mode
         self._asked: tuple[Place, int, int] | None = None  # what is described or compiled now, for which hart and mode
@@ -220,30 +170,45 @@ class Manager:
             if kind == NEW_SPOT:
                 self._new(place, hart, about)
             elif kind == REQUEST_DONE:
-                self._described(about == DESCRIBED_WELL)
+                self._described(place if about == DESCRIBED_WELL else None)
             else:
                 known = self._known.get(place)
                 if known is not None and known.images:
                     known.count = samples
                     self._post(place, known, hart, about)
                 elif kind == HOT_SPOT:
-                    self._wanted[place] = samples, hart, about
+                    called = self._callees.get(place)
+                    self._wanted[Place(called, 0) if called else place] = samples, hart, about
                 else:
                     self._set_state(self._here, pc, host, TOLD, samples * 2)
 
-    def _new(self, place: Place, hart: int, mode: int) -> None:
-        """A place that was never seen: is it in the cache?"""
+    def _new(self, place: Place, hart: int, mode: int) -> bool:
+        """Is a place in the cache? True: it is, and nothing more is to be done."""
         if self.cache is None:
-            return
+            return False
         offset = place.pc & (PAGE - 1)
         found = self.cache.find(offset, ctypes.string_at(place.host, min(HEAD, PAGE - offset)))
         useful = [image for image in found if not is_hopeless(image)]
-        if any(is_of(image, place.host) for image in found if is_hopeless(image)):
-            self._set_state(self._here, place.pc, place.host, NEVER, 0)
-        elif useful:
+        for code in map(hopeless_code, filter(is_hopeless, found)):
+            if ctypes.string_at(place.host, len(code)) == code:
+                self._not_worth_it(place)
+                return True
+        if useful:
             self.hits += 1
             self._keep(place, useful)
             self._post(place, self._known[place], hart, mode)
+        return bool(useful)
+
+    def _not_worth_it(self, place: Place) -> None:
+        """No region for this place: but if a function returned there, that is where the time went."""
+        for caller in [c for c, called in self._callees.items() if called == place.pc]:
+            del self._callees[caller]
+            self._set_state(self._here, caller.pc, caller.host, NEVER, 0)
+        size = min(CALL_BYTES, place.pc & (PAGE - 1))
+        called = callee(ctypes.string_at(place.host - size, size), place.pc)
+        if called:
+            self._callees[place] = called
+        self._set_state(self._here, place.pc, place.host, TOLD if called else NEVER, self.policy.hot * 2)
 
     def _keep(self, place: Place, images: list[bytes]) -> None:
         size = sum(map(len, images))
@@ -301,10 +266,18 @@ class Manager:
         if self._request(self._here, hart, self._description.address, place.pc, place.host, mode):
             self._asked = place, hart, mode
 
-    def _described(self, well: bool) -> None:
-        if not well or self._asked is None:
-            self._asked = None  # it will be hot again
+    def _described(self, place: Place | None) -> None:
+        asked, self._asked = self._asked, None
+        if place is None or asked is None:
+            return  # it will be hot again
+        _, hart, mode = asked
+        known = self._known.get(place)
+        if known is not None and known.images:
+            self._post(place, known, hart, mode)
             return
+        if self._new(place, hart, mode):
+            return
+        self._asked = place, hart, mode
         (count,) = struct.unpack_from("<Q", self._description.view, 16)
         try:
             self.client.send(bytes(self._description.view[: DESCRIPTION.size + count * PAGE_BYTES]))
@@ -321,7 +294,7 @@ class Manager:
             return
         (place, hart, mode), self._asked = self._asked, None
         if not image:
-            self._set_state(self._here, place.pc, place.host, NEVER, 0)
+            self._not_worth_it(place)
             if self.cache is not None:
                 offset = place.pc & (PAGE - 1)
                 self.cache.add(hopeless(offset, ctypes.string_at(place.host, min(HOPELESS_BYTES, PAGE - offset))))

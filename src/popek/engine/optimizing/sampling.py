@@ -83,9 +83,12 @@ def note(h: Hart, c: Cache) -> None:
 
 @fn
 def still_there(h: Hart, c: Cache) -> bool:
-    """Does the hart see the code that was asked for where it was found?"""
+    """Does the hart see the code that was asked for where it was found (or, if that is open, anywhere)?"""
     o = c.optimizing
-    return regions.shown(h, o.request_pc & PAGE_MASK, h.mode) == o.request_host & PAGE_MASK
+    host = regions.shown(h, o.request_pc & PAGE_MASK, h.mode)
+    if o.request_host == 0 and host != regions.NOWHERE:
+        o.request_host = host + (o.request_pc & (PAGE - 1))
+    return host == o.request_host & PAGE_MASK
 
 
 @fn
