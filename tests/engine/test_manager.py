@@ -171,6 +171,23 @@ def test_function_without_a_loop() -> None:
     assert counted["places_found_in_cache"] >= 1 and counted["regions_compiled"] == 0
 
 
+def test_two_harts() -> None:
+    """What one hart made hot is installed on the other as well, as soon as it is found there."""
+    managed = Managed(harts=2)
+    m = managed.machine
+    m.program(TEXT)
+    for _ in range(20):
+        for h in m.harts:
+            h.pc = RAM
+        assert m.run_all(60)
+        assert [d.finished - 1 for d in m.desks] == [EXPECTED] * 2
+        if all(m.cache(i).optimizing.installed for i in range(2)):
+            break
+    counted = managed.end()
+    assert all(m.cache(i).optimizing.installed for i in range(2))
+    assert counted["regions_compiled"] < counted["regions_installed"]
+
+
 def test_exact_count_with_regions_coming_and_going() -> None:
     """The count of retired instructions does not depend on which engine retired them."""
     plain = NativeMachine()

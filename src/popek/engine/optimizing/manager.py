@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NEW_SPOT, HOT_SPOT, KNOWN_SPOT, MAIL_OPENED, REQUEST_DONE = 1, 2, 3, 4, 5
 INSTALLED, ELSEWHERE, STALE, BAD, THERE = 1, 2, 3, 4, 5
 HAVE, NEVER, TOLD = 1, 2, 3
-DESCRIBED_WELL = 2
+DESCRIBED_WELL = 3
 EVENT = struct.Struct("<6Q")
 EVENTS_AT = 8
 
@@ -36,6 +36,7 @@ LIMIT, SOON = 1000, 20  # milliseconds that the native loop watches at a time; w
 FINISH_SECONDS = 0.3  # what a machine's end waits for a region in the making
 OFTEN = 3  # installations of one region, after which it has to become hot again for another one
 IMAGE_BYTES = 64 << 20  # of images kept in memory
+MOST = 4096  # places that wait, or are remembered for others
 
 STATISTICS = (
     "milliseconds",
@@ -178,6 +179,8 @@ class Manager:
                     self._post(place, known, hart, about)
                 elif kind == HOT_SPOT:
                     called = self._callees.get(place)
+                    if len(self._wanted) > MOST:
+                        self._wanted.clear()
                     self._wanted[Place(called, 0) if called else place] = samples, hart, about
                 else:
                     self._set_state(self._here, pc, host, TOLD, samples * 2)
@@ -206,6 +209,8 @@ class Manager:
             self._set_state(self._here, caller.pc, caller.host, NEVER, 0)
         size = min(CALL_BYTES, place.pc & (PAGE - 1))
         called = callee(ctypes.string_at(place.host - size, size), place.pc)
+        if len(self._callees) > MOST:
+            self._callees.clear()
         if called:
             self._callees[place] = called
         self._set_state(self._here, place.pc, place.host, TOLD if called else NEVER, self.policy.hot * 2)

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from popek.engine.optimizing import hooks, views
 from popek.engine.optimizing.image import MAX_PAGES, RegionFlag, Reloc, Symbol
+from popek.engine.optimizing.intact import same, well_formed
 from popek.engine.optimizing.state import (
     BAD,
     ELSEWHERE,
-    HEADER_BYTES,
     INSTALLED,
-    MAGIC_NUMBER,
     REGION_PAGES,
     RELOCATION_BYTES,
     SPAN_BYTES,
     STALE,
-    SYMBOLS,
     THERE,
     Region,
     RegionData,
@@ -42,10 +40,8 @@ from popek.engine.tlb import E_VIEW, PAGE, PAGE_MASK
 from popek.isa import paging
 from popek.isa.hart import Hart
 from popek.isa.paging import EXECUTE
-from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, memcpy, u16, u32, u64
+from popek.lang import Trap, at_u16, at_u32, at_u64, cast, fn, i32, i64, memcpy, u16, u32, u64
 
-MAX_CODE = RUN_BYTES
-MAX_VIEWS = 256
 ALIGN = 64  # constants stand behind the code, and the processor wants them aligned
 NOWHERE = 1 << 63  # no host address
 
@@ -100,58 +96,6 @@ def unhook(c: Cache, r: Region) -> None:
     """Forget a region that no longer holds."""
     hooks.kill(c, r)
     clear_jumps(c)
-
-
-@fn
-def well_formed(image: u64, size: u64) -> bool:
-    """Do all parts of an image lie within its `size` bytes, and may it be copied and patched?"""
-    if size < HEADER_BYTES or at_u64(image).value != MAGIC_NUMBER or u64(at_u32(image + 8).value) != size:
-        return False
-    code, code_size = u64(at_u32(image + 12).value), u64(at_u32(image + 16).value)
-    relocations, count = u64(at_u32(image + 20).value), u64(at_u32(image + 24).value)
-    spans, n = u64(at_u32(image + 28).value), u64(at_u32(image + 32).value)
-    guest = u64(at_u32(image + 36).value)
-    if code & 7 != 0 or relocations & 7 != 0 or spans & 7 != 0 or code_size == 0 or code_size > MAX_CODE or n == 0:
-        return False
-    if code + code_size > relocations or relocations + count * RELOCATION_BYTES > spans or guest > size:
-        return False
-    if spans + n * SPAN_BYTES > guest or u64(at_u32(image + 40).value) > MAX_VIEWS or at_u32(image + 44).value >= PAGE:
-        return False
-    i: u64 = 0
-    while i < count:
-        r = image + relocations + i * RELOCATION_BYTES
-        width: u64 = 4
-        if u32(at_u16(r + 4).value) == Reloc.ABS64:
-            width = 8
-        elif u32(at_u16(r + 4).value) != Reloc.PC32:
-            return False
-        if u64(at_u32(r).value) + width > code_size or u64(at_u16(r + 6).value) >= SYMBOLS:
-            return False
-        i += 1
-    i = 0
-    while i < n:
-        s = image + spans + i * SPAN_BYTES
-        length = u64(at_u16(s + 6).value)
-        if length == 0 or u64(at_u16(s + 4).value) + length > PAGE or guest + length > size:
-            return False
-        guest += length
-        i += 1
-    return True
-
-
-@fn(inline=True)
-def same(a: u64, b: u64, count: u64) -> bool:
-    """Are the bytes at two host addresses equal?"""
-    i: u64 = 0
-    while i + 8 <= count:
-        if at_u64(a + i).value != at_u64(b + i).value:
-            return False
-        i += 8
-    while i < count:
-        if at_u8(a + i).value != at_u8(b + i).value:
-            return False
-        i += 1
-    return True
 
 
 @fn

@@ -17,8 +17,8 @@ from popek.engine.optimizing.state import (
     ASKED_SAMPLE,
     DESCRIBED,
     DESCRIBED_WELL,
+    IN_WORK,
     MAILS,
-    REFUSED,
     SAMPLES,
     TARGETS,
     WALK,
@@ -32,11 +32,10 @@ from popek.engine.tlb import PAGE, PAGE_MASK
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
 from popek.isa.table import decode
-from popek.lang import addr_of, atomic_load, atomic_store, atomic_swap, cast, fn, memcpy, u32, u64
+from popek.lang import addr_of, atomic_cas, atomic_load, atomic_store, atomic_swap, cast, fn, memcpy, u32, u64
 
 BRANCH, JUMP, JUMP_REGISTER = (KINDS.index(k) for k in ("branch", "jump", "jump_register"))
 NO_PAGE = 0xFFFF_FFFF
-PATIENCE = 50  # poll points at which a request waits for its mode and address space
 
 
 @fn
@@ -52,12 +51,9 @@ def tend(h: Hart, c: Cache) -> None:
             mail.result = regions.install(h, mail.image, mail.size, mail.pc, u32(mail.mode))
             atomic_store(o.opened, o.opened + 1)
     if asked & ASKED_REQUEST != 0 and atomic_load(o.request_state) == ASKED:
-        o.request_age += 1
-        if u64(h.mode) == o.request_mode and still_there(h, c):
+        if u64(h.mode) == o.request_mode and still_there(h, c) and atomic_cas(o.request_state, ASKED, IN_WORK):
             describe(h, c)
             atomic_store(o.request_state, DESCRIBED_WELL)
-        elif o.request_age > PATIENCE:
-            atomic_store(o.request_state, REFUSED)
 
 
 @fn

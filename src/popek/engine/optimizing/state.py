@@ -32,7 +32,7 @@ IN_REGION = 2  # of the glue's argument to run.resolve: the poll point is in a r
 ABOUT_IN_REGION, ABOUT_ENTRY = 4, 8  # came out of a region; a region is entered there
 
 # Of a request
-IDLE, ASKED, DESCRIBED_WELL, REFUSED = 0, 1, 2, 3
+IDLE, ASKED, IN_WORK, DESCRIBED_WELL, REFUSED = 0, 1, 2, 3, 4
 
 # Spot.state
 UNKNOWN, HAVE, NEVER, TOLD = 0, 1, 2, 3

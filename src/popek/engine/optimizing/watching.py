@@ -19,11 +19,13 @@ from popek.engine.optimizing.state import (
     HAVE,
     HOT_SPOT,
     IDLE,
+    IN_WORK,
     KNOWN_SPOT,
     MAIL_OPENED,
     MAILS,
     NEVER,
     NEW_SPOT,
+    REFUSED,
     REQUEST_DONE,
     SAMPLES,
     SPOTS,
@@ -38,13 +40,14 @@ from popek.engine.template.coherence import asleep
 from popek.engine.template.layout import Cache, Library
 from popek.engine.template.pages import POLL_ENGINE
 from popek.isa.hart import MACHINE, USER, Hart
-from popek.lang import Ptr, atomic_load, atomic_or, atomic_store, cast, fn, port, u32, u64
+from popek.lang import Ptr, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, port, u32, u64
 
 IDLE_INTERVAL = 100  # milliseconds between two looks at a machine that sleeps
 LATEST = 4  # milliseconds that an event waits for company
 # Waking this thread costs tens of microseconds. Samples become rarer by and by, and where nothing is new.
 BEGINNING, QUIET, LONGEST = 100, 100, 4  # rounds, rounds, milliseconds
 NO_PC = 1
+PATIENCE = 50  # rounds that a request waits for its mode and address space
 SPOTS_FULL = SPOTS * 3 // 4
 
 
@@ -162,7 +165,7 @@ def collect(w: Watch, i: u64) -> None:
         tell(w, MAIL_OPENED, i, mail.pc, mail.image, mail.result, 0)
         o.reported += 1
     state = atomic_load(o.request_state)
-    if state > ASKED and w.event_count < EVENTS:
+    if state > IN_WORK and w.event_count < EVENTS:
         tell(w, REQUEST_DONE, i, o.request_pc, o.request_host, u64(state), 0)
         atomic_store(o.request_state, IDLE)
 
@@ -188,6 +191,10 @@ def look(w: Watch) -> bool:
             if atomic_load(c.optimizing.request_state) == ASKED:
                 what |= ASKED_REQUEST
             kick(w, i, what)
+        if atomic_load(c.optimizing.request_state) == ASKED:
+            c.optimizing.request_age += 1
+            if c.optimizing.request_age > PATIENCE:
+                atomic_cas(c.optimizing.request_state, ASKED, REFUSED)
     return awake
 
 
