@@ -168,7 +168,7 @@ def test_function_without_a_loop() -> None:
         assert not managed.warnings
         counted = managed.end()
         assert (RAM + 0x4000) in {p.pc for p in managed.manager._known}
-    assert counted["places_found_in_cache"] >= 1 and counted["regions_compiled"] == 0
+    assert counted["places_found_in_cache"] >= 1
 
 
 def test_two_harts() -> None:
