@@ -1,12 +1,12 @@
 """Programs that nobody here wrote, on the bare machine: popek, QEMU and native code of gcc -O2, in turns.
 
-    python benchmarks/programs.py FOLDER... [--build build/programs] [-n 3] [--only dhrystone,coremark] [--popek 'popek boot']
+    python benchmarks/programs.py FOLDER... [--build build/programs] [-n 3] [--only NAME,NAME] [--popek 'popek boot']
 
 A FOLDER is a source tree that the user fetched: coremark (eembc/coremark), embench-iot (any version), or riscv-tests
-(the benchmarks in it, Dhrystone among them). What is built for the bare machine has benchmarks/bare around it and Debian's
-riscv64 glibc for memcpy, strlen, sqrt; it is built once, with so many repetitions that native code takes about --native
-seconds. Figures: user + system CPU seconds of whole processes, medians. A program whose line on popek is not the one on
-QEMU, or that finds itself wrong, is an error.
+(the benchmarks in it, Dhrystone among them). What is built for the bare machine has benchmarks/bare around it and
+Debian's riscv64 glibc for memcpy, strlen, sqrt; it is built once, with so many repetitions that native code takes
+about --native seconds. What does not link against so little is said and left out. Figures: user + system CPU seconds
+of whole processes, medians. A program whose line on popek is not QEMU's, or that finds itself wrong, is an error.
 
     apt install qemu-system-misc gcc gcc-riscv64-linux-gnu
 """
@@ -29,11 +29,15 @@ BARE = Path(__file__).resolve().parent / "bare"
 GUEST = "riscv64-linux-gnu-"
 BOTH = ["-O2", "-w", "-std=gnu99", "-fcommon", f"-I{BARE}"]
 GUEST_FLAGS = ["-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany", "-fno-pic", "-msmall-data-limit=0"]
-LINK = ["-nostartfiles", "-static", "-no-pie", "-Wl,--build-id=none", f"-Wl,-T,{BARE / 'link.ld'}", "-Wl,--no-warn-rwx-segments"]
+LINK = ["-nostartfiles", "-static", "-no-pie", f"-Wl,--build-id=none,--no-warn-rwx-segments,-T,{BARE / 'link.ld'}"]
 #: In riscv-tests/benchmarks; the others there need vectors, several harts, or measure nothing.
 RISCV_TESTS = ("dhrystone", "median", "memcpy", "mm", "multiply", "qsort", "rsort", "spmv", "towers", "vvadd")
 RENAMED = ["-Dmain=program_main", "-Dexit=program_exit", "-Dprintf=program_printf", "-DTIME", "-Dtime=program_time"]
 HOST_FLAGS = ["-include", str(BARE / "host.h")]
+
+
+class NotBuilt(Exception):
+    """A compiler or linker failed, and what it said."""
 
 
 class Program(NamedTuple):
@@ -76,7 +80,7 @@ def command(arguments: list[str]) -> None:
     """Run it; what it said if it fails."""
     done = subprocess.run(arguments, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{shlex.join(arguments)}\n{done.stderr[-3000:]}")
+        raise NotBuilt(f"{shlex.join(arguments)}\n{done.stderr[-3000:]}")
 
 
 def build(program: Program, out: Path, repeat: int, guest: bool) -> None:
@@ -89,7 +93,8 @@ def build(program: Program, out: Path, repeat: int, guest: bool) -> None:
             name = f"{folder}/{number}.o"
             command([f"{prefix}gcc", *flags, *program.flags, *scale, "-c", "-o", name, str(source)])
             if "-DRESTORED" in program.driver:
-                command([f"{prefix}objcopy", "--rename-section", ".data=programdata", "--weaken-symbol=debug_printf", name])
+                changes = ["--rename-section", ".data=programdata", "--weaken-symbol=debug_printf"]
+                command([f"{prefix}objcopy", *changes, name])
             objects.append(name)
         driver = [f"{prefix}gcc", *flags, *program.driver, f'-DNAME="{program.name}"']
         driver += [] if program.scale else [f"-DREPEAT={repeat}"]
@@ -142,11 +147,17 @@ def main() -> None:
     a.build.mkdir(parents=True, exist_ok=True)
     programs = {p.name: p for folder in reversed(a.folders) for p in reversed(found(folder.resolve()))}
     ratios: dict[str, list[float]] = {}
-    wrong = []
+    wrong: list[str] = []
+    left_out: list[str] = []
     for name, program in reversed(programs.items()):
         if a.only and name not in a.only.split(","):
             continue
-        repeat = prepare(program, a.build, a.native)
+        try:
+            repeat = prepare(program, a.build, a.native)
+        except NotBuilt as failure:
+            print(f"{name:16} not built: {str(failure).splitlines()[-1]}", flush=True)
+            left_out.append(name)
+            continue
         elf = str(a.build / f"{name}.elf")
         commands = {"native": [str(a.build / f"{name}.host")]}
         if a.qemu:
@@ -168,6 +179,8 @@ def main() -> None:
         print(f"{name:16} {text}  x{repeat}", flush=True)
     for other, values in ratios.items():
         print(f"geometric mean popek/{other}: {statistics.geometric_mean(values):.3f} over {len(values)} programs")
+    if left_out:
+        print(f"left out: {', '.join(left_out)}")
     if wrong:
         raise SystemExit("\n".join(wrong))
 
