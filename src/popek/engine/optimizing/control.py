@@ -31,7 +31,8 @@ class Control:
         settle(block)
         if condition is not None:
             taken, straight = f"t{block.number}", f"f{block.number}"
-            w.emit(f"br i1 {condition.text}, label %{taken}, label %{straight}")
+            likely = ", !prof !1" if step.goes_to is not None and step.goes_to <= step.pc else ""
+            w.emit(f"br i1 {condition.text}, label %{taken}, label %{straight}{likely}")
             w.begin(taken)
             self.take(block, step)
             w.begin(straight)
