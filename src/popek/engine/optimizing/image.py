@@ -91,7 +91,7 @@ class Page(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Please compile a region. `entry`: guest address; `pages`: by virtual address; `targets`: where jumps led so far."""
+    """Please compile a region. `entry`: guest address; `pages`: by virtual address; `targets`: where jumps led."""
 
     entry: int
     bare: bool

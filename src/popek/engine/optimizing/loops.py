@@ -1,7 +1,7 @@
 """Checks of accesses that serve many turns of a loop.
 
-Lives here: natural loops; which accesses of a loop are made in every turn around a root that does not change, or changes
-by a constant; and the text that, once for many turns, makes their checks and finds out for how many turns they hold.
+Lives here: natural loops; which accesses of a loop are made in every turn around a root that does not change, or
+changes by a constant; and the text that makes their checks, once for many turns, and finds out for how many they hold.
 Not here: single checks and views (memory).
 
 At the head of such a loop `turns` counts down how often the checks hold. At 0 they are made again: each says how many
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from popek.engine.optimizing.form import Block
-from popek.engine.optimizing.memory import Access, Check, Checks, Known, together
+from popek.engine.optimizing.memory import Access, Check, Checks, Known
 
 FOREVER = 1 << 62
 
@@ -120,7 +120,7 @@ def roots(
             continue
         if all(any(c.covers(a) for c in known.get(name, ())) for a in same):
             continue
-        found.append(Root(name, stride, checks.new(*together(same))))
+        found.append(Root(name, stride, checks.new(*checks.together(same))))
     return found
 
 
@@ -135,7 +135,8 @@ class Head:
 
     def phi(self, name: str, again: str) -> str:
         """0 on entry to the loop, `again` on every other turn."""
-        return f"  {name} = phi i64 " + ", ".join(f"[ {again if back else 0}, %{at} ]" for at, back in self.edges) + "\n"
+        parts = [f"[ {again if back else 0}, %{at} ]" for at, back in self.edges]
+        return f"  {name} = phi i64 {', '.join(parts)}\n"
 
     def text(self, leave: str) -> tuple[str, str]:
         """What comes behind the phis of registers, and text out of the way. `leave`: the way out before the turn."""

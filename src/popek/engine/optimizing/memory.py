@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from popek.engine.optimizing.image import RAM_BASE, VIEW_BYTES, VIEWS_AT
 
-WIDEST = 256  # bytes that one check may cover
+#: Bytes that one check may cover. Under translation a wider one too often crosses into a page that lies elsewhere, and
+#: is refused as a whole.
+WIDEST, WIDEST_TRANSLATED = 256, 64
 
 
 class Check(NamedTuple):
-    """The bytes from `low` to `high`, relative to a root, may be accessed; then `host` is the host's address of the root."""
+    """The bytes from `low` to `high`, relative to a root, may be accessed; `host` is then the root's host address."""
 
     low: int
     high: int
@@ -71,8 +73,8 @@ Known = dict[str, list[Check]]  # by root
 class Checks:
     """The checks of a region. What is checked in a block holds in all blocks that it dominates.
 
-    `halves`: of roots that are sums with a shifted index: their two parts. The first one is then made the host's, so that
-    the index can be part of an addressing mode.
+    `halves`: of roots that are sums with a shifted index: their two parts. The first one is then made the host's, so
+    that the index can be part of an addressing mode.
     """
 
     def __init__(self, bare: bool, halves: dict[str, tuple[str, str]]) -> None:
@@ -99,10 +101,21 @@ class Checks:
         for at, access in enumerate(accesses):
             check = next((c for c in known.get(access.root, ()) if c.covers(access)), None)
             if check is None:
-                check = self.new(*together([a for a in accesses[at:] if a.root == access.root]))
+                check = self.new(*self.together([a for a in accesses[at:] if a.root == access.root]))
                 access.check = check
                 known.setdefault(access.root, []).insert(0, check)
             access.host = check.host
+
+    def together(self, accesses: list[Access]) -> tuple[int, int, bool]:
+        """The range around one root that a check of the first access should cover, and whether for writing."""
+        low, high, write = accesses[0].offset, accesses[0].offset + accesses[0].size, accesses[0].write
+        widest = WIDEST if self.bare else WIDEST_TRANSLATED
+        for other in accesses[1:]:
+            wide = min(low, other.offset), max(high, other.offset + other.size)
+            if wide[1] - wide[0] <= widest:
+                low, high = wide
+                write |= other.write
+        return low, high, write
 
     def text(self, access: Access) -> tuple[str, str]:
         """The lines that make the access's address, with its check if it has one; and lines out of the way."""
@@ -123,9 +136,9 @@ class Checks:
         return f"  {check.host} = add i64 {root}, {addend}\n"
 
     def test(self, check: Check, root: str, leave: str) -> tuple[str, str, str]:
-        """Lines that go on at `check.label` if its bytes may be accessed, else to `leave`; lines out of the way; the addend.
+        """Lines that go on at `check.label` if its bytes may be accessed, else to `leave`; lines out of the way; addend.
 
-        %far<n> is then how far the first byte lies in the view, and `most` gives what it was compared with.
+        %far<n> is how far the first byte lies in RAM if translation is bare, else in the view before it may be filled.
         """
         n, span = check.number, check.high - check.low
         name, first = root, ""
@@ -150,19 +163,9 @@ class Checks:
 {check.label}:
   %addend{n} = load i64, ptr getelementptr (i8, ptr @data, i64 {at + 16})
 """
+        fill = "fill_write" if check.write else "fill_read"
         cold = f"""fill{n}:
-  %filled{n} = call preserve_mostcc i1 @fill_{"write" if check.write else "read"}(ptr %h, i64 %first{n}, ptr {view}, i64 {span})
+  %filled{n} = call preserve_mostcc i1 @{fill}(ptr %h, i64 %first{n}, ptr {view}, i64 {span})
   br i1 %filled{n}, label %{check.label}, label %{leave}
 """
         return text, cold, f"%addend{n}"
-
-
-def together(accesses: list[Access]) -> tuple[int, int, bool]:
-    """The range around one root that a check of the first access should cover, and whether for writing."""
-    low, high, write = accesses[0].offset, accesses[0].offset + accesses[0].size, accesses[0].write
-    for other in accesses[1:]:
-        wide = min(low, other.offset), max(high, other.offset + other.size)
-        if wide[1] - wide[0] <= WIDEST:
-            low, high = wide
-            write |= other.write
-    return low, high, write

@@ -4,8 +4,9 @@ Lives here: making them, once per installation, from the operations' definitions
 goes through LLVM's passes, and comes back as text whose names can be given a prefix. Needs isa, lang and llvmlite.
 Not here: how they are put together (emit), what is known without LLVM (tables).
 
-An operand stands in the text as `$name$`; local names and labels begin with `~`, in whose place goes the prefix. A piece
-ends in lines of its own: `$result$ <value>` and `$bail$` (give up before any effect, and execute the instruction otherwise).
+An operand stands in the text as `$name$`; local names and labels begin with `~`, in whose place goes the prefix. A
+piece ends in lines of its own: `$result$ <value>`, and `$bail$` (give up before any effect, and execute the instruction
+otherwise).
 """
 
 from __future__ import annotations
@@ -167,7 +168,8 @@ def optimized(text: str) -> str:
     return str(module)
 
 
-_FUNCTION = re.compile(r'^define void @(?:"?)' + re.escape(PREFIX) + r'(\w+)"?\(([^)]*)\)[^{]*\{\n(.*?)^\}', re.M | re.S)
+_NAME = re.escape(PREFIX) + r"(\w+)"
+_FUNCTION = re.compile(r'^define void @"?' + _NAME + r'"?\(([^)]*)\)[^{]*\{\n(.*?)^\}', re.M | re.S)
 _NOISE = re.compile(r", !prof ![0-9]+|, !range ![0-9]+|, !nosanitize ![0-9]+|\s*;.*$| #[0-9]+(?=$| )")
 _LOCAL = re.compile(r"%([\w.$-]+)")
 _LABEL = re.compile(r"^([\w.$-]+):")

@@ -1,7 +1,7 @@
 """What the region compiler must know of the instruction set, in a form that loads in a few milliseconds.
 
-Lives here: making that form from isa (`build`), and reading it: a decoder, and for each operation its kind, operands and
-piece (snippets). The worker process needs it for every region, and must not import isa and lang for that.
+Lives here: making that form from isa (`build`), and reading it: a decoder, and for each operation its kind, operands
+and piece (snippets). The worker process needs it for every region, and must not import isa and lang for that.
 """
 
 from __future__ import annotations
