@@ -1,4 +1,4 @@
-"""Random instruction streams on the reference and the template engine: python tools/fuzz.py --seconds 600 --seed 1
+"""Random instruction streams on the reference and the other engines: python tools/fuzz.py --seconds 600 [--regions]
 
 Streams run in a child process, so that a crash or a hang names its seed, too. A stream that differs is made small and
 written as a file that tests/engine/kept can take over, and which --replay runs.
@@ -19,9 +19,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 STUCK = 60.0  # seconds without a word from the child
 
 
-def child(seed: int, seconds: float) -> None:
+def child(seed: int, seconds: float, regions: bool) -> None:
     """Run seeds from `seed` on; report each before it begins, and what differs."""
     from popek.engine.template import setup
+    from tests.engine.forced import Regions
     from tests.engine.pair import Pair
     from tests.engine.streams import stream
 
@@ -29,11 +30,12 @@ def child(seed: int, seconds: float) -> None:
     setup.ARENA, setup.PAGES, setup.LINKS, setup.CELLS = 256 << 10, 6, 1 << 10, 1 << 10  # everything runs out, often
     pairs.append(Pair())
     end = time.monotonic() + seconds
+    compiled = [Regions(pair) for pair in pairs]
     while time.monotonic() < end:
         program = stream(seed)
         pair = pairs[seed % 4 == 3]
         print("seed", seed, flush=True)
-        found = pair.check(program)
+        found = compiled[seed % 4 == 3].check(program) if regions else pair.check(program)
         print("ran", pair.oracle.steps, "ended" if pair.oracle.desk.finished else "cut", flush=True)
         if found:
             print("differs", seed, found[0].replace("\n", " "), flush=True)
@@ -57,12 +59,13 @@ def crowd(seed: int, seconds: float, harts: int) -> int:
     return 0
 
 
-def watch(seed: int, seconds: float) -> tuple[int, int, list[tuple[int, str]]]:
+def watch(seed: int, seconds: float, regions: bool) -> tuple[int, int, list[tuple[int, str]]]:
     """Children one after another until the time is over: streams, instructions, failures."""
     end = time.monotonic() + seconds
     streams, instructions, failures = 0, 0, []
     while (left := end - time.monotonic()) > 0:
         command = [sys.executable, __file__, "--child", "--seed", str(seed), "--seconds", str(left)]
+        command += ["--regions"] if regions else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"})
         assert process.stdout is not None
         text, last = b"", time.monotonic()
@@ -141,6 +144,7 @@ def main() -> int:
     parser.add_argument("--replay", type=Path, help="run one such file instead")
     parser.add_argument("--reduce", action="store_true", help="only make the stream of --seed small")
     parser.add_argument("--harts", type=int, default=0, help="so many harts at once, each with a program of its own")
+    parser.add_argument("--regions", action="store_true", help="compile regions at some poll points and run on")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.replay:
@@ -148,19 +152,19 @@ def main() -> int:
     if options.harts:
         return crowd(options.seed, options.seconds, options.harts)
     if options.child:
-        child(options.seed, options.seconds)
+        child(options.seed, options.seconds, options.regions)
         return 0
     if options.reduce:
         print(reduce(options.seed, options.keep))
         return 0
     began = time.monotonic()
-    streams, instructions, failures = watch(options.seed, options.seconds)
+    streams, instructions, failures = watch(options.seed, options.seconds, options.regions)
     print(
         f"{streams} streams, {instructions} instructions, {len(failures)} failures "
         f"in {time.monotonic() - began:.0f} s, seeds from {options.seed}"
     )
     for seed, problem in failures[:3]:
-        if problem.startswith(("hang", "crash")):
+        if options.regions or problem.startswith(("hang", "crash")):
             print(f"not made small ({problem}): --child --seed {seed}")
         else:
             print("kept as", reduce(seed, options.keep))

@@ -1,6 +1,6 @@
 """Programs of the differential tests on regions: compiled at poll points where a program was stopped, then run on.
 
-Lives here: making requests from a hart's code pages, without manager and worker, and the comparison. Not here: the pair.
+Lives here: making requests from a hart's code pages, without manager and worker, and the comparison. Not here: pairs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def request(machine: NativeMachine, pc: int, bare: bool) -> Request:
         page = CodePage.ctype().from_address(cache.pages + i * CodePage.size)
         bits = bytearray(256)
         for k, entry in enumerate(page.entry):
-            if entry:
+            if entry or page.known[k >> 6] >> (k & 63) & 1:
                 bits[k >> 3] |= 1 << (k & 7)
         pages[page.vpage] = Page(ctypes.string_at(page.host, 4096), bytes(bits))
     return Request(pc, bare, pages)

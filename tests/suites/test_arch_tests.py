@@ -24,7 +24,7 @@ def programs() -> list[Path]:
 
 
 @pytest.mark.skipif(not FOLDER, reason="POPEK_ARCH_TESTS does not name a folder of built architecture tests")
-@pytest.mark.parametrize("engine", ["step", "template"])
+@pytest.mark.parametrize("engine", ["step", "template", "optimizing"])
 @pytest.mark.parametrize("program", programs(), ids=lambda p: p.name)
 def test_signature(program: Path, engine: str) -> None:
     expected = (program.parent / "sig" / program.name).read_bytes()

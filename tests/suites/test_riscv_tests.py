@@ -32,7 +32,7 @@ def test_reference(program: Path) -> None:
 
 
 @absent
-@pytest.mark.parametrize("engine", ["step", "template"])
+@pytest.mark.parametrize("engine", ["step", "template", "optimizing"])
 @pytest.mark.parametrize("program", programs(), ids=lambda p: p.name)
 def test_machine(program: Path, engine: str) -> None:
     place = parse(memoryview(program.read_bytes()), program.name).symbol("tohost")
