@@ -20,7 +20,7 @@ FOREVER = 1 << 62
 
 
 class Loop(NamedTuple):
-    """A natural loop. `body`: the numbers of its blocks; `latches`: those that lead back to its head."""
+    """A natural loop. `body`: the numbers of its blocks; `latches`: those of them that lead back to its head."""
 
     head: int
     body: frozenset[int]
@@ -80,21 +80,28 @@ def dominates(one: int, other: int, dominator: list[int]) -> bool:
 
 
 def loops(blocks: list[Block], dominator: list[int]) -> dict[int, Loop]:
-    """The natural loops, by their heads."""
+    """The innermost natural loop at each head. Where several share a head, the others enter it like anything else."""
     made = {}
     for block in blocks:
-        latches = tuple(sorted({b for b in block.before if dominates(block.number, b, dominator)}))
-        if not latches:
-            continue
-        body = {block.number}
-        waiting = [b for b in latches if b not in body]
-        while waiting:
-            n = waiting.pop()
-            if n not in body:
-                body.add(n)
-                waiting.extend(blocks[n].before)
-        made[block.number] = Loop(block.number, frozenset(body), latches)
+        latches = {b for b in block.before if dominates(block.number, b, dominator)}
+        if latches:
+            bodies = {latch: natural(blocks, block.number, latch) for latch in latches}
+            body = min(bodies.values(), key=len)
+            inner = sorted(latch for latch in latches if bodies[latch] <= body)
+            made[block.number] = Loop(block.number, body, tuple(inner))
     return made
+
+
+def natural(blocks: list[Block], head: int, latch: int) -> frozenset[int]:
+    """The blocks from which a latch can be reached without passing the head, and the head."""
+    body = {head}
+    waiting = [latch]
+    while waiting:
+        n = waiting.pop()
+        if n not in body:
+            body.add(n)
+            waiting.extend(blocks[n].before)
+    return frozenset(body)
 
 
 def roots(

@@ -143,7 +143,7 @@ class Lowering:
                 parts.append("[ %count, %start ]")
             phis.append(f"  %b{n}.count = phi i64 {', '.join(parts)}")
         if n in heads:
-            heads[n].edges = [(label, source in self.loops[n].body) for source, label in edges]
+            heads[n].edges = [(label, source in self.loops[n].latches) for source, label in edges]
             if n == 0:
                 heads[n].edges.append(("start", False))
             pc = self.writer.guest(self.blocks[n].steps[0].pc)
