@@ -47,6 +47,7 @@ class NativeCore:
         self._hart = [hart(self._here, i) for i in range(harts)]
         self._keep: list[Any] = []
         self._manager: Manager | None = None
+        self.template_library = 0  # host address; 0: another engine
         self._warn = warn
         if engine == "template":
             self._attach_template(progress, warn)
@@ -88,6 +89,7 @@ class NativeCore:
         from popek.engine.template.setup import TemplateEngine
 
         engine = TemplateEngine(self._library, native.templates(progress, warn))
+        self.template_library = engine.library.address
         self._keep.append(engine)
         self._template = engine
         for i, hart in enumerate(self._hart):
@@ -122,6 +124,10 @@ class NativeCore:
     def engine_statistics(self) -> dict[str, Any]:
         """Counters of the engines, summed over the harts. Exact once all threads have ended."""
         counted: dict[str, Any] = {}
+        if self.template_library:
+            for hart in self._hart:
+                for name, count in self._template.statistics(hart).items():
+                    counted[name] = counted.get(name, 0) + count
         if self._manager is not None:
             counted |= self._manager.statistics()
         return counted
@@ -175,6 +181,15 @@ class NativeCore:
         stops = self._call("stops", _u64, _u64, _u64, _u64)
         retired = self._call("retired", _u64, _u64, _u64)
         return [(retired(self._here, i), [stops(self._here, i, c) for c in range(40)]) for i in range(self.harts)]
+
+    def places(self) -> list[tuple[int, int, bool]]:
+        """Where the harts are now: pc, mode, asleep. Any thread; of engines that keep both in memory."""
+        at = self._call("mode_offset", _u64)()
+        asleep = self._call("sleeps", _u64, _u64, _u64)
+        return [
+            (_u64.from_address(hart).value, _u32.from_address(hart + at).value & 3, asleep(self._here, i) != 0)
+            for i, hart in enumerate(self._hart)
+        ]
 
     def free(self) -> None:
         """After all threads have ended."""

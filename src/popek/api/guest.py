@@ -160,6 +160,18 @@ def stops(g: Guest, i: u64, cause: u64) -> u64:
 
 
 @fn(export=True)
+def mode_offset() -> u64:
+    """Where in a Hart its mode is; pc is first."""
+    return addr_of(cast(Hart, 4096).mode) - 4096
+
+
+@fn(export=True)
+def sleeps(g: Guest, i: u64) -> u64:
+    """Whether hart `i` runs no guest code now. Any thread."""
+    return u64(atomic_load(g.vm.hart[i].sleeping))
+
+
+@fn(export=True)
 def retired(g: Guest, i: u64) -> u64:
     """Instructions hart `i` has retired. Exact once it has stopped."""
     return g.hart[i].instret

@@ -21,6 +21,7 @@ from popek.base.memory import Block
 from popek.devices.bus import Bus, GuestMemory, Line
 
 if TYPE_CHECKING:
+    from popek.api.sampler import Counted, Sampler
     from popek.api.spec import Spec
 
 RAM_BASE = image.RAM_BASE
@@ -90,6 +91,8 @@ class Machine:
         self._ended = threading.Event()
         self._harts_running = spec.harts
         self._console: Any = None
+        self._sampler: Sampler | None = None
+        self._sampling: threading.Thread | None = None
         self.done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closers.append(lambda: os.close(self.done))
         try:
@@ -181,12 +184,30 @@ class Machine:
                 self._thread("optimizing", self._core.run_manager)
         else:
             self._thread("harts", self._run_all)
+        if self._sampler is not None:
+            self._sampling = self._thread("sampler", self._sampler.run)
         self._thread("serial", self._serial)
 
-    def _thread(self, name: str, function: Callable[..., None], *arguments: Any) -> None:
+    def watch(self, period: float, traces: bool) -> None:
+        """Before the start: look every `period` seconds what the harts do; `traces`: where they are and who called."""
+        from popek.api.sampler import Sampler
+
+        self._sampler = Sampler(self._core, period, traces)
+
+    def seen(self) -> Counted | None:
+        """What was seen, after the end."""
+        if self._sampler is None:
+            return None
+        self._sampler.end()
+        if self._sampling is not None:
+            self._sampling.join()
+        return self._sampler.counted()
+
+    def _thread(self, name: str, function: Callable[..., None], *arguments: Any) -> threading.Thread:
         thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _run_hart(self, i: int) -> None:
         try:
@@ -197,6 +218,7 @@ class Machine:
             self._harts_running -= 1
             last = self._harts_running == 0
         if last:
+            self._end_sampler()
             self._core.close_output()
             if self._optimizes:
                 self._core.end_manager()
@@ -206,7 +228,12 @@ class Machine:
             self._core.run_all()
         except BaseException as error:
             self._fail(error)
+        self._end_sampler()
         self._core.close_output()
+
+    def _end_sampler(self) -> None:
+        if self._sampler is not None:
+            self._sampler.end()
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

@@ -197,5 +197,9 @@ class ReferenceCore:
         """Of each hart: instructions retired, stops by cause."""
         return [(h.instret, list(self._guest.vm.hart[h.hartid].stops[:STOPS])) for h in self.harts]
 
+    def places(self) -> list[tuple[int, int, bool]]:
+        """Where the harts are now: pc, mode, asleep. Any thread."""
+        return [(h.pc, h.mode, h.hartid in self._asleep) for h in self.harts]
+
     def free(self) -> None:
         """Nothing to give back."""

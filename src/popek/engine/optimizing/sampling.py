@@ -15,6 +15,7 @@ from popek.engine.optimizing.state import (
     ASKED_MAIL,
     ASKED_REQUEST,
     ASKED_SAMPLE,
+    ASKED_TRACE,
     DESCRIBED,
     DESCRIBED_WELL,
     IN_WORK,
@@ -25,6 +26,7 @@ from popek.engine.optimizing.state import (
     Described,
     Description,
 )
+from popek.engine.optimizing.tracing import trace
 from popek.engine.template.layout import BUCKETS, FETCH_ENTRIES, HALFWORDS, JUMP_ENTRIES, Cache, CodePage, JumpTable
 from popek.engine.template.pages import code_page, fetch_regime
 from popek.engine.template.translate import fetch_word
@@ -43,6 +45,8 @@ def tend(h: Hart, c: Cache) -> None:
     """At a poll point, h.pc being where the hart goes on: do what the manager asked for."""
     o = c.optimizing
     asked = atomic_swap(o.asked, 0)
+    if asked & ASKED_TRACE != 0:
+        trace(h, c)
     if asked & ASKED_SAMPLE != 0:
         note(h, c)
     if asked & ASKED_MAIL != 0:

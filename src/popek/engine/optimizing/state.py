@@ -24,7 +24,7 @@ DESCRIBED = 1500  # instructions that it looks at
 E_STEP, E_REFRESH, E_FILL_READ, E_FILL_WRITE = 9, 10, 11, 12
 
 # Bits of Optimizing.asked
-ASKED_SAMPLE, ASKED_MAIL, ASKED_REQUEST = 1, 2, 4
+ASKED_SAMPLE, ASKED_MAIL, ASKED_REQUEST, ASKED_TRACE = 1, 2, 4, 8
 
 IN_REGION = 2  # of the glue's argument to run.resolve: the poll point is in a region
 
@@ -133,6 +133,8 @@ class Optimizing:
     opened: u64
     mails: Array[Mail, MAILS]
     reported: u64  # mails whose fate the manager knows
+    ring: u64  # where samples with callers go (tracing), 0: nowhere
+    translating: u32  # the hart makes code of templates now
     request_place: u64  # where to write the description of code (sampling)
     request_pc: u64
     request_host: u64

@@ -37,7 +37,7 @@ STATISTICS = (
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """(functions to export, ports to bind, functions to substitute) for a native build with this engine."""
     from popek.engine import tlb_access
-    from popek.engine.optimizing import regions, views, watching
+    from popek.engine.optimizing import regions, tracing, views, watching
     from popek.engine.template import coherence, pages, run, start
     from popek.isa import memory, ports
 
@@ -75,6 +75,9 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         watching.request,
         watching.set_state,
         watching.watch_statistic,
+        tracing.ring_size,
+        tracing.trace_into,
+        tracing.ask,
         pages.reset_hart,
         coherence.device_wrote,
         start.sizes,

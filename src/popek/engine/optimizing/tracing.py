@@ -1,0 +1,163 @@
+"""Samples for `popek profile`: where a hart is at a poll point, and who called. Taken on the hart's own thread.
+
+Lives here: walking the guest's stack by frame pointers, with nothing the guest could see, and the ring that samples go
+into. Not here: what addresses are called (api/symbols), when samples are taken (api/sampler).
+
+A frame as GCC and LLVM make it with frame pointers on RISC-V: the return address at s0 - 8, the caller's s0 at s0 - 16.
+A function that calls nothing may keep its caller's s0 alone, at s0 - 8.
+"""
+
+from __future__ import annotations
+
+from popek.engine.optimizing.state import ASKED_TRACE
+from popek.engine.template.coherence import asleep
+from popek.engine.template.layout import Cache, Library
+from popek.engine.template.pages import POLL_ENGINE
+from popek.isa import paging
+from popek.isa.hart import Hart
+from popek.isa.paging import EXECUTE, READ
+from popek.lang import Array, Trap, at_u8, at_u64, atomic_load, atomic_or, atomic_store, cast, fn, struct, u32, u64
+
+TRACES = 64  # a power of two
+FRAMES = 24
+RA, SP, FP = 1, 2, 8
+FAR = 1 << 20  # no frame is larger
+IN_REGION, DEPTH_SHIFT = 4, 8
+
+
+@struct
+class Trace:
+    """One sample. `about`: mode | IN_REGION | depth << DEPTH_SHIFT; api/sampler reads it as 32 words.
+
+    `host`: host address of the byte at pc, or 0. `call`: the eight bytes before pc, if the hart has just returned to pc.
+    """
+
+    pc: u64
+    about: u64
+    satp: u64
+    ra: u64
+    call: u64
+    host: u64
+    stvec: u64
+    number: u64
+    frames: Array[u64, FRAMES]
+
+
+@struct
+class Ring:
+    """One hart's samples."""
+
+    written: u64
+    taken: u64
+    asked: u64  # how often a sample was asked for; `idle`: the hart was asleep then
+    idle: u64
+    translating: u64  # or made code
+    traces: Array[Trace, TRACES]
+
+
+@fn(export=True)
+def ring_size() -> u64:
+    """Bytes of a Ring."""
+    return Ring.size
+
+
+@fn(export=True)
+def trace_into(h: Hart, ring: u64) -> None:
+    """Where the hart's samples go. It must not run."""
+    cast(Cache, h.engine[0]).optimizing.ring = ring
+
+
+@fn(export=True)
+def ask(library: Library, harts: u64, traces: bool) -> None:
+    """Look at what all harts do, and ask those that run for a sample if wanted. Any thread, one at a time."""
+    for i in range(harts):
+        c = cast(Cache, library.caches[i])
+        ring = cast(Ring, c.optimizing.ring)
+        ring.asked += 1
+        if asleep(cast(Hart, c.hart)):
+            ring.idle += 1
+        elif atomic_load(c.optimizing.translating) != 0:
+            ring.translating += 1
+        elif traces:
+            atomic_or(c.optimizing.asked, ASKED_TRACE)
+            atomic_or(cast(Hart, c.hart).poll, POLL_ENGINE)
+
+
+@fn
+def place(h: Hart, addr: u64, access: u32) -> u64:
+    """Host address of a byte as the hart's mode sees it; 0 if it does not, or not without an effect."""
+    try:
+        return paging.ram_address(h, paging.peek(h, addr, access, h.mode))
+    except Trap:
+        pass
+    return 0
+
+
+@fn
+def word(h: Hart, addr: u64) -> u64:
+    """A doubleword of the stack, 0 where there is none."""
+    if addr & 7 != 0:
+        return 0
+    host = place(h, addr, READ)
+    if host == 0:
+        return 0
+    return at_u64(host).value
+
+
+@fn
+def before(h: Hart, pc: u64) -> u64:
+    """The eight bytes before pc, as far as they lie in its page."""
+    found: u64 = 0
+    count = min(pc & 4095, 8)
+    if count == 0:
+        return 0
+    host = place(h, pc - count, EXECUTE)
+    if host == 0:
+        return 0
+    for i in range(count):
+        found |= u64(at_u8(host + i).value) << ((8 - count + i) * 8)
+    return found
+
+
+@fn
+def walk(h: Hart, t: Trace) -> u64:
+    """Return addresses from the frames; how many."""
+    depth: u64 = 0
+    low = h.x[SP]
+    fp = h.x[FP]
+    while depth < FRAMES and fp > low and fp - low < FAR:
+        ra = word(h, fp - 8)
+        if depth == 0 and ra > fp and ra - fp < FAR and ra & 7 == 0:  # kept s0 alone: it is still in ra
+            t.frames[depth] = h.x[RA]
+            low = fp
+            fp = ra
+        else:
+            if ra == 0 or ra & 1 != 0:
+                break
+            t.frames[depth] = ra
+            low = fp
+            fp = word(h, fp - 16)
+        depth += 1
+    return depth
+
+
+@fn
+def trace(h: Hart, c: Cache) -> None:
+    """Note where the hart is and who called."""
+    ring = cast(Ring, c.optimizing.ring)
+    if ring.written - atomic_load(ring.taken) >= TRACES:
+        return
+    t = ring.traces[ring.written & (TRACES - 1)]
+    t.pc = h.pc
+    t.satp = h.satp
+    t.ra = h.x[RA]
+    t.stvec = h.stvec
+    t.number = h.hartid
+    t.host = place(h, h.pc, EXECUTE)
+    t.call = 0
+    if h.pc == h.x[RA]:
+        t.call = before(h, h.pc)
+    t.about = u64(h.mode) | walk(h, t) << DEPTH_SHIFT
+    if c.optimizing.in_region != 0:
+        t.about |= IN_REGION
+    atomic_store(ring.written, ring.written + 1)
