@@ -29,9 +29,9 @@ class Policy(NamedTuple):
 
     period: int = 1
     hot: int = 8
-    start: int = 50
-    share: float = 0.5
-    credit: float = 0.5
+    start: int = 150
+    share: float = 0.2
+    credit: float = 0.25
 
     @staticmethod
     def eager() -> Policy:
