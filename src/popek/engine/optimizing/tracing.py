@@ -29,7 +29,7 @@ IN_REGION, DEPTH_SHIFT = 4, 8
 class Trace:
     """One sample. `about`: mode | IN_REGION | depth << DEPTH_SHIFT; api/sampler reads it as 32 words.
 
-    `host`: host address of the byte at pc, or 0. `call`: the eight bytes before pc, if the hart has just returned to pc.
+    `host`: host address of the byte at pc, or 0. `call`: the eight bytes before pc, if the hart just returned there.
     """
 
     pc: u64
