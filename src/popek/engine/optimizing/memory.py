@@ -136,7 +136,7 @@ class Checks:
         return f"  {check.host} = add i64 {root}, {addend}\n"
 
     def test(self, check: Check, root: str, leave: str) -> tuple[str, str, str]:
-        """Lines that go on at `check.label` if its bytes may be accessed, else to `leave`; lines out of the way; addend.
+        """Lines that lead to `check.label` if its bytes may be accessed, else to `leave`; lines out of the way; addend.
 
         %far<n> is how far the first byte lies in RAM if translation is bare, else in the view before it may be filled.
         """
