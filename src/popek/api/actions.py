@@ -31,22 +31,6 @@ class Ended(NamedTuple):
     statistics: dict
 
 
-def summary(statistics: dict) -> dict:
-    """What all harts did together: instructions, stops by cause, the share of instructions that nobody disturbed."""
-    stops: dict[str, int] = {}
-    for hart in statistics["harts"]:
-        for cause, count in hart["stops"].items():
-            stops[cause] = stops.get(cause, 0) + count
-    retired = sum(hart["instructions"] for hart in statistics["harts"])
-    return {
-        "engine": statistics["engine"],
-        "instructions": retired,
-        "undisturbed": max(1 - sum(stops.values()) / retired, 0.0) if retired else 0.0,
-        "stops": dict(sorted(stops.items(), key=lambda row: -row[1])),
-        "harts": statistics["harts"],
-    }
-
-
 def once(warn: Callable[[str], None]) -> Callable[[str], None]:
     """`warn`, but told only once of each thing: what is before the first colon."""
     told: set[str] = set()
@@ -79,6 +63,7 @@ def boot(
     what is wrong and makes the guest slower at most, `agreed` of what two engines agreed on (spec.check).
     """
     from popek.api.machine import Machine
+    from popek.api.statistics import Clock, summary
 
     spec.checked()
     warn = warn and once(warn)
@@ -88,11 +73,12 @@ def boot(
                 with open(dtb_out, "wb") as file:
                     file.write(machine.device_tree)
                 dtb_out = ""
+            began = Clock.now() if statistics else None
             machine.start()
             signal = attend(machine)
             outcome = machine.wait()
             assert outcome is not None  # there is no timeout
-            counted = summary(machine.stats()) if statistics else {}
+            counted = summary(machine.stats(), machine.counters(), began) if began else {}
             if agreed and spec.check:
                 agreed(machine.agreement())
         if signal:

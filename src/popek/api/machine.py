@@ -333,6 +333,11 @@ class Machine:
             harts.append({"instructions": retired, "stops": named})
         return {"engine": self.engine, "harts": harts}
 
+    def counters(self) -> dict[str, Any]:
+        """What the engines counted, by name; nothing on engines that count nothing."""
+        count = getattr(self._core, "engine_statistics", dict)
+        return dict(count())
+
     def agreement(self) -> str:
         """Of a machine that was checked and has ended: what was compared."""
         return str(self._core.summary()) if self.spec.check else ""

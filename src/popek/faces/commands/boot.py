@@ -114,9 +114,17 @@ def _print_statistics(statistics: dict, as_json: bool) -> None:
 
         print(json.dumps(statistics), file=sys.stderr)
         return
-    rows = [(f"stopped for {cause}", f"{count:,}") for cause, count in statistics["stops"].items()]
-    rows.insert(0, ("engine", statistics["engine"]))
-    rows.insert(1, ("instructions retired", f"{statistics['instructions']:,}"))
-    rows.append(("share that ran with no intervention", f"{statistics['undisturbed']:.4%}"))
-    for name, value in rows:
-        print(f"{name:42} {value:>18}", file=sys.stderr)
+    groups = (
+        ("", [("engine", statistics["engine"]), ("instructions retired", f"{statistics['instructions']:,}"),
+              ("million instructions a second", f"{statistics['mips']:,.0f}"),
+              ("share that ran with no intervention", f"{statistics['undisturbed']:.4%}")]),
+        ("seconds", [(name, f"{value:.3f}") for name, value in statistics["seconds"].items()]),
+        ("engines", [(name, f"{value:,}") for name, value in statistics["counters"].items()]),
+        ("stops", [(cause, f"{count:,}") for cause, count in statistics["stops"].items()]),
+    )  # fmt: skip
+    for heading, rows in groups:
+        if heading and rows:
+            print(heading, file=sys.stderr)
+        for name, value in rows:
+            indented = "  " * bool(heading) + name.replace("_", " ")
+            print(f"{indented:42} {value:>18}", file=sys.stderr)
