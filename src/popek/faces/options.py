@@ -189,7 +189,7 @@ On a terminal: {BOOT_KEYS}.
     )  # fmt: skip
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
     p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
-    p.add_argument("--stats", action="store_true", help="print at the end what the run cost and why the guest stopped, on stderr")
+    p.add_argument("--stats", action="store_true", help="print at the end times, counters and stops, on stderr")
     p.add_argument("--json", action="store_true", help="the statistics as JSON")
 
 
