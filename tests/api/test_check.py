@@ -21,7 +21,7 @@ from tests.vmm import guests
 from tests.vmm.guests import DBCN, TIME, machine
 
 
-def check(folder, text: str, timeout: float = 60, **how):
+def check(folder, text: str, timeout: float = 240, **how):
     """Run a guest under --check to its end: the machine, and what it printed."""
     said = bytearray()
     with machine(folder, text, output=said.extend, **{"check": "step", **how}) as made:
