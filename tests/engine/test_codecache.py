@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from popek.base import private
-from popek.engine import cachehouse, codecache
+from popek.engine import codecache
 from popek.engine.codecache import CodeCache
 from popek.engine.optimizing.image import Region, RegionFlag, Span, beginning, pack
 from popek.engine.segment import HEAD, Damaged, Record, Segment
@@ -556,4 +556,3 @@ def test_private_files_do_not_follow_links(tmp_path: Path) -> None:
     private.write(here, "link", b"new")
     assert (tmp_path / "target").read_text() == "x" and (tmp_path / "link").read_text() == "new"
     os.close(here)
-    assert cachehouse.NAME.fullmatch("x") is None

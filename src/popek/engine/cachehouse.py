@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from popek.base import private
+from popek.engine.segment import PLACE, is_segment
 
-NAME = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9]+\.seg")
-PLACE = ("popek", "regions")
 STALE = 3600.0  # seconds until a temporary file is nobody's
 EMPTY = 24 * 3600.0  # seconds until an empty folder is
 
@@ -68,7 +66,7 @@ def _files(above: int) -> list[_File]:
             continue
         try:
             private.sweep(folder, STALE, now)
-            names = [n for n in os.listdir(folder) if NAME.fullmatch(n)]
+            names = [n for n in os.listdir(folder) if is_segment(n)]
             for one in names:
                 status = os.stat(one, dir_fd=folder, follow_symlinks=False)
                 found.append(_File(status.st_mtime, name, one, status.st_size))

@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable
 
 from popek.base import private
-from popek.engine import cachehouse
-from popek.engine.segment import HEAD, LARGEST, Damaged, Record, Segment, key, pack
+from popek.engine.segment import HEAD, LARGEST, PLACE, Damaged, Record, Segment, is_segment, key, pack
 
 LIMIT = 64 << 20  # bytes on the disk
 IN_MEMORY = 16 << 20  # bytes, if nothing can be written
@@ -115,7 +114,7 @@ class CodeCache:
         if self._folder < 0 and not self._enter():
             return
         try:
-            names = {name for name in os.listdir(self._folder) if cachehouse.NAME.fullmatch(name)}
+            names = {name for name in os.listdir(self._folder) if is_segment(name)}
         except OSError:
             names = set()
         for name in self._segments.keys() - names:
@@ -128,7 +127,7 @@ class CodeCache:
             os.close(self._folder)
             self._folder = -1
         try:
-            self._folder = private.folder(*cachehouse.PLACE, self.fingerprint)
+            self._folder = private.folder(*PLACE, self.fingerprint)
         except private.NotOurs as error:
             self._keeps = self._writes = False
             self._complain(f"{error}; regions are not kept")
@@ -151,7 +150,7 @@ class CodeCache:
         private.remove(self._folder, segment.name)
 
     def _path(self, *names: str) -> str:
-        return private.path(*cachehouse.PLACE, self.fingerprint, *names)
+        return private.path(*PLACE, self.fingerprint, *names)
 
     def _complain(self, text: str) -> None:
         if self._warn is not None:
@@ -189,6 +188,8 @@ class CodeCache:
             if not self._new:
                 return
             if self._writes and self._write([record for records in self._new.values() for record in records]):
+                from popek.engine import cachehouse
+
                 self._new, self._new_bytes = {}, 0
                 try:
                     cachehouse.keep(self._limit, self._merge)

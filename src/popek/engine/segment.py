@@ -22,12 +22,18 @@ except ImportError:
 
 from popek.base import private
 
+PLACE = ("popek", "regions")  # below the user's cache folder
 HEAD = 8  # bytes of guest code that a region is found by
 LARGEST = 1 << 20  # bytes of an image
 _MAGIC = b"popekrs1"
 _HEADER = struct.Struct("<8sIIQ16s")  # magic, number of records, nothing, place of the index, checksum
 _RECORD = struct.Struct("<16sIHBx8s")  # checksum, size of the image, entry's offset in its page, length of head, head
 _SUMMED = 16  # a record is summed from here
+
+
+def is_segment(name: str) -> bool:
+    """By its name; a file that is being written has another one."""
+    return name.endswith(".seg") and not name.startswith(".")
 
 
 class Damaged(Exception):
