@@ -15,12 +15,16 @@ from popek.base.errors import BadInput
 if TYPE_CHECKING:
     from popek.api.checks import Check
     from popek.api.machine import Machine
+    from popek.api.sampler import Counted
     from popek.api.session import Session
     from popek.images.catalog import Image
     from popek.images.keeping import State
 
 
 LEAST_MEMORY = 128 << 20  # with less, Debian's kernel panics before it has a console, and waits for ever
+
+
+SAMPLING = 0.001  # seconds between the samples of a profile
 
 
 class Ended(NamedTuple):
@@ -55,12 +59,14 @@ def boot(
     progress: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
     agreed: Callable[[str], None] | None = None,
+    profile: Callable[[Counted], None] | None = None,
 ) -> Ended:
     """Run a machine to its end, or through as many resets as its guest asks for.
 
     `attend(machine)` serves the running machine (input, signals) and returns when it has ended: 0, or the signal that
     made it stop the machine, or -1 if the user left. `progress` hears of what takes long before the start, `warn` of
-    what is wrong and makes the guest slower at most, `agreed` of what two engines agreed on (spec.check).
+    what is wrong and makes the guest slower at most, `agreed` of what two engines agreed on (spec.check),
+    `profile` of where samples found the harts.
     """
     from popek.api.machine import Machine
     from popek.api.statistics import Clock, summary
@@ -73,6 +79,8 @@ def boot(
                 with open(dtb_out, "wb") as file:
                     file.write(machine.device_tree)
                 dtb_out = ""
+            if profile:
+                machine.watch(SAMPLING, True)
             began = Clock.now() if statistics else None
             machine.start()
             signal = attend(machine)
@@ -81,6 +89,8 @@ def boot(
             counted = summary(machine.stats(), machine.counters(), began) if began else {}
             if agreed and spec.check:
                 agreed(machine.agreement())
+            if profile and (seen := machine.seen()):
+                profile(seen)
         if signal:
             return Ended("stopped", 128 + signal if signal > 0 else 0, counted)
         if outcome.kind == "reset" and reboot:

@@ -64,7 +64,7 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as end:  # argparse has said it all
         return end.code if isinstance(end.code, int) else OUR_ERROR
     match chosen.command:
-        case "boot":
+        case "boot" | "profile":
             from popek.faces.commands import boot as command
         case "run":
             from popek.faces.commands import run as command  # type: ignore[no-redef]

@@ -39,7 +39,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The chosen command with its options. Raises SystemExit after help and after errors."""
     known = parser(*arguments[:1])
     arguments, guest_command = _split(arguments, known)
-    if arguments[:1] == ["boot"]:  # its value is optional, and must not be taken for the kernel or the other way round
+    if arguments[:1] in (
+        ["boot"],
+        ["profile"],
+    ):  # its value is optional, and must not be taken for the kernel or the other way round
         arguments = ["--check=step" if text == "--check" else text for text in arguments]
     chosen = known.parse_args(arguments)
     if guest_command:
@@ -74,7 +77,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_Version())  # type: ignore[arg-type]
     commands = top.add_subparsers(prog="popek", dest="command", metavar="COMMAND", required=True)
     known: dict[str, Callable[[_Commands], frozenset[str] | None]] = {
-        "run": _run, "boot": _boot, "image": _image, "prune": _prune, "doctor": _doctor
+        "run": _run, "boot": _boot, "profile": _profile, "image": _image, "prune": _prune, "doctor": _doctor
     }  # fmt: skip
     for name, add in known.items():
         if name == only or only not in known:
@@ -155,8 +158,24 @@ On a terminal: {RUN_KEYS}. Ctrl-C and window size go to the guest.
     return frozenset(text for action in p._actions if action.nargs is None for text in action.option_strings)
 
 
+def _profile(commands: _Commands) -> None:
+    help = "boot as `popek boot` does, and tell at the end in which functions the guest spent its time"
+    p = _booting(
+        commands,
+        "profile",
+        help,
+        f"""\
+Samples are taken every millisecond, at the next backward branch, indirect jump or trap. Names come from --symbols, or
+from KERNEL if that is an ELF file. The table is printed on stdout behind what the guest printed.
+{STATUS}""",
+    )
+    p.add_argument("--out", default="", metavar="FILE.svg", help="write a flame graph there")
+    p.add_argument("--top", default="20", metavar="N", help="lines of the table (default %(default)s)")
+    p.add_argument("--symbols", action="append", default=[], metavar="FILE", help="an ELF file or a System.map")
+
+
 def _boot(commands: _Commands) -> None:
-    p = _add(
+    _booting(
         commands,
         "boot",
         "boot a kernel, a firmware or a bare-metal program; its serial console is stdin and stdout",
@@ -167,6 +186,11 @@ provides SBI. The machine ends when the guest powers off (exit 0) or writes a co
 On a terminal: {BOOT_KEYS}.
 {STATUS}""",
     )
+
+
+def _booting(commands: _Commands, name: str, help: str, epilog: str) -> argparse.ArgumentParser:
+    """A command with the options of a machine."""
+    p = _add(commands, name, help, epilog)
     p.add_argument("kernel", metavar="KERNEL", nargs="?", default="", help="may be left out with --bios")
     p.add_argument("--kernel", dest="kernel_option", default="", metavar="FILE", help=argparse.SUPPRESS)
     p.add_argument("--initrd", default="", metavar="FILE", help="initial RAM disk")
@@ -190,7 +214,8 @@ On a terminal: {BOOT_KEYS}.
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
     p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     p.add_argument("--stats", action="store_true", help="print at the end times, counters and stops, on stderr")
-    p.add_argument("--json", action="store_true", help="the statistics as JSON")
+    p.add_argument("--json", action="store_true", help="the statistics (of `profile`: the table) as JSON")
+    return p
 
 
 def _image(commands: _Commands) -> None:
