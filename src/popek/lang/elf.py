@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
@@ -14,8 +14,7 @@ class ObjectError(Exception):
     """An object file that the linker does not understand."""
 
 
-@dataclass(slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """A place in a section to fill with something about a symbol."""
 
     offset: int
@@ -24,8 +23,7 @@ class Relocation:
     addend: int
 
 
-@dataclass(slots=True)
-class Section:
+class Section(NamedTuple):
     """A section that takes memory."""
 
     name: str
@@ -33,11 +31,10 @@ class Section:
     align: int
     size: int
     data: bytes
-    relocations: list[Relocation] = field(default_factory=list)
+    relocations: list[Relocation]
 
 
-@dataclass(slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A symbol; `section` is an index into Object.sections, None if the symbol is defined elsewhere."""
 
     name: str
@@ -45,10 +42,10 @@ class Symbol:
     function: bool
     section: int | None
     value: int
+    size: int
 
 
-@dataclass(slots=True)
-class Object:
+class Object(NamedTuple):
     """One relocatable object."""
 
     machine: int
@@ -75,7 +72,7 @@ def read_object(data: bytes) -> Object:
             if text.startswith(".eh_frame"):
                 continue
             body = b"" if kind == SHT_NOBITS else data[offset : offset + length]
-            sections[i] = Section(text, flags, max(align, 1), length, body)
+            sections[i] = Section(text, flags, max(align, 1), length, body, [])
     for _name, kind, _flags, _, offset, length, link, _info, _align, _entry in headers:
         if kind == SHT_SYMTAB:
             strings = headers[link][4]
@@ -91,10 +88,10 @@ def read_object(data: bytes) -> Object:
 
 
 def _symbol(data: bytes, at: int, strings: int) -> Symbol:
-    name, info, _other, section, value, _size = struct.unpack_from("<IBBHQQ", data, at)
+    name, info, _other, section, value, size = struct.unpack_from("<IBBHQQ", data, at)
     if section in (0xFFF1, 0xFFF2):  # absolute, common
         section = 0
-    return Symbol(_string(data, strings + name), info >> 4 == 0, info & 15 == STT_FUNC, section or None, value)
+    return Symbol(_string(data, strings + name), info >> 4 == 0, info & 15 == STT_FUNC, section or None, value, size)
 
 
 def _string(data: bytes, at: int) -> str:

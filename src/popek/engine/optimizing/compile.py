@@ -15,6 +15,8 @@ from popek.engine.optimizing.form import Block, form
 from popek.engine.optimizing.frame import function
 from popek.engine.optimizing.image import PAGE, Region, RegionFlag, Reloc, Relocation, Request, Span, Symbol, pack
 from popek.engine.optimizing.lower import Lowering
+from popek.engine.template.compiler import host_machine
+from popek.lang.elf import read_object
 
 _SYMBOLS = {s.name.lower(): s for s in Symbol}
 _PC32, _PLT32 = 2, 4  # R_X86_64_*: System V ABI, AMD64 supplement, "Relocation Types"
@@ -34,16 +36,8 @@ def _tables() -> tables.Tables:
 def _machine() -> Any:
     import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
     llvm.set_option("", "-disable-lsr")  # rewrites what checks have in common into one induction variable each
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=1,
-        reloc="pic",
-        codemodel="small",
-    )
+    return host_machine(opt=1, reloc="pic")
 
 
 def region_text(request: Request) -> tuple[str, Lowering, list[Block]] | None:
@@ -109,43 +103,30 @@ def spans(request: Request, instructions: list[tuple[int, int]]) -> list[Span]:
     return found
 
 
-def take_apart(elf: bytes) -> tuple[bytes, list[Relocation]]:
+def take_apart(data: bytes) -> tuple[bytes, list[Relocation]]:
     """Code, with constants behind it, and relocations of an x86-64 relocatable object. Raises RegionError."""
-    (shoff,) = struct.unpack_from("<Q", elf, 0x28)
-    shnum, shstrndx = struct.unpack_from("<HH", elf, 0x3C)
-    headers = [struct.unpack_from("<IIQQQQIIQQ", elf, shoff + 64 * i) for i in range(shnum)]
-
-    def string(table: int, at: int) -> str:
-        start = headers[table][4] + at
-        return elf[start : elf.index(b"\0", start)].decode()
-
-    names = [string(shstrndx, h[0]) for h in headers]
+    unit = read_object(data)
+    loaded = [i for i, section in unit.sections.items() if section.name == ".text"]
+    loaded += [i for i, section in unit.sections.items() if section.name.startswith(".rodata")]
     code, places = bytearray(), {}
-    loaded = [i for i, n in enumerate(names) if n == ".text"]
-    loaded += [i for i, n in enumerate(names) if n.startswith(".rodata") and headers[i][1] == 1]
     for i in loaded:
-        code += bytes(-len(code) % max(headers[i][8], 1))
+        code += bytes(-len(code) % unit.sections[i].align)
         places[i] = len(code)
-        code += elf[headers[i][4] : headers[i][4] + headers[i][5]]
-    symtab = next(h for h in headers if h[1] == 2)
-    symbols = [struct.unpack_from("<IBBHQQ", elf, symtab[4] + 24 * i) for i in range(symtab[5] // 24)]
+        code += unit.sections[i].data
     code += bytes(-len(code) % 8 + 8)  # the last word is BASE
     relocations = [Relocation(len(code) - 8, Reloc.ABS64, Symbol.BASE, 0)]
-    for header in headers:
-        if header[1] != 4 or header[7] not in places:
-            continue
-        for offset, info, addend in struct.iter_unpack("<QQq", elf[header[4] : header[4] + header[5]]):
-            kind, at = info & 0xFFFFFFFF, places[header[7]] + offset
-            name, _, _, section, value, _ = symbols[info >> 32]
-            symbol = _SYMBOLS.get(string(symtab[6], name))
+    for i in loaded:
+        for offset, kind, number, addend in unit.sections[i].relocations:
+            target, at = unit.symbols[number], places[i] + offset
+            symbol = _SYMBOLS.get(target.name)
             if kind not in (_PC32, _PLT32):
-                raise RegionError(f"relocation {kind} against {string(symtab[6], name) or names[section]}")
-            if section in places:
-                struct.pack_into("<i", code, at, places[section] + value + addend - at)
+                raise RegionError(f"relocation {kind} against {target.name or 'a section'}")
+            if target.section in places:
+                struct.pack_into("<i", code, at, places[target.section] + target.value + addend - at)
             elif symbol is Symbol.BASE:
                 struct.pack_into("<i", code, at, len(code) - 8 + addend - at)
             elif symbol is not None:
                 relocations.append(Relocation(at, Reloc.PC32, symbol, addend))
             else:
-                raise RegionError(f"{string(symtab[6], name)} is no symbol of a region")
+                raise RegionError(f"{target.name or 'a section'} is no symbol of a region")
     return bytes(code), relocations

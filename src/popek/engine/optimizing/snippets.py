@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from popek.engine.template import rules
+from popek.engine.template.compiler import host_machine, simplified
 from popek.isa import a, fp, memory
 from popek.isa.hart import Hart
 from popek.isa.op import Op
@@ -146,28 +147,6 @@ def source() -> str:
     return text + DECLARATIONS + "".join(wrapper(op, program.raising(rules.meaning(op))) for op in ops)
 
 
-def optimized(text: str) -> str:
-    """The text after inlining and simplification."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(text)
-    module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten()
-    )
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_always_inliner_pass()
-    passes.add_register_to_memory_pass()
-    passes.add_sroa_pass()
-    passes.add_instruction_combine_pass()
-    passes.add_simplify_cfg_pass()
-    passes.add_instruction_combine_pass()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1)))
-    return str(module)
-
-
 _NAME = re.escape(PREFIX) + r"(\w+)"
 _FUNCTION = re.compile(r'^define void @"?' + _NAME + r'"?\(([^)]*)\)[^{]*\{\n(.*?)^\}', re.M | re.S)
 _NOISE = re.compile(r", !prof ![0-9]+|, !range ![0-9]+|, !nosanitize ![0-9]+|\s*;.*$| #[0-9]+(?=$| )")
@@ -221,7 +200,7 @@ def piece(parameters: set[str], body: str) -> list[str]:
 
 def build() -> tuple[dict[str, list[str]], list[str]]:
     """Pieces by the operation's name, and the declarations of LLVM's intrinsics that they call."""
-    text = optimized(source())
+    text = str(simplified(source(), host_machine(opt=2, reloc="static")))
     pieces = {}
     for found in _FUNCTION.finditer(text):
         try:

@@ -30,6 +30,7 @@ from popek.engine.template.layout import (
     Hole,
 )
 from popek.isa.table import IDS, OPS
+from popek.lang.elf import read_object
 from popek.lang.llvm import Program
 
 FAMILIES = ("li", "li64", "mv", "spill", "reload", "jump_register", "call_register")
@@ -56,36 +57,25 @@ class TemplateError(Exception):
 
 def cut(elf: bytes) -> dict[str, Code]:
     """The functions of an x86-64 relocatable object, by name. Raises TemplateError for a relocation that is no hole."""
-    (shoff,) = struct.unpack_from("<Q", elf, 0x28)
-    shnum, shstrndx = struct.unpack_from("<HH", elf, 0x3C)
-    headers = [struct.unpack_from("<IIQQQQIIQQ", elf, shoff + 64 * i) for i in range(shnum)]
-
-    def string(table: int, at: int) -> str:
-        start = headers[table][4] + at
-        return elf[start : elf.index(b"\0", start)].decode()
-
-    symtab = next(h for h in headers if h[1] == 2)
-    symbols = [struct.unpack_from("<IBBHQQ", elf, symtab[4] + 24 * i) for i in range(symtab[5] // 24)]
-    names = [string(symtab[6], s[0]) for s in symbols]
+    unit = read_object(elf)
     holes = {f"hole_{h}": i for i, h in enumerate(HOLES)}
     relocations: dict[int, list[tuple[int, int, int, int]]] = {}
-    for header in headers:
-        if header[1] == 4 and not string(shstrndx, headers[header[7]][0]).startswith((".eh_frame", ".debug")):
-            entries = []
-            for offset, info, addend in struct.iter_unpack("<QQq", elf[header[4] : header[4] + header[5]]):
-                name = names[info >> 32]
-                if name not in holes or (info & 0xFFFFFFFF) not in _KINDS:
-                    raise TemplateError(f"relocation {info & 0xFFFFFFFF} against {name or 'a section'}: not a hole")
-                if name == "hole_value" and info & 0xFFFFFFFF != 1:
-                    raise TemplateError(f"{name} would be cut to 32 bits")
-                entries.append((offset, _KINDS[info & 0xFFFFFFFF], holes[name], addend))
-            relocations[header[7]] = sorted(entries)
+    for number, section in unit.sections.items():
+        entries = []
+        for offset, kind, symbol, addend in section.relocations:
+            name = unit.symbols[symbol].name
+            if name not in holes or kind not in _KINDS:
+                raise TemplateError(f"relocation {kind} against {name or 'a section'}: not a hole")
+            if name == "hole_value" and kind != 1:
+                raise TemplateError(f"{name} would be cut to 32 bits")
+            entries.append((offset, _KINDS[kind], holes[name], addend))
+        relocations[number] = sorted(entries)
     made = {}
-    for name, (_, info, _, section, value, size) in zip(names, symbols, strict=True):
-        if info & 15 == 2 and section and size:
-            start = headers[section][4] + value
-            inside = [(o - value, k, h, a) for o, k, h, a in _within(relocations.get(section, []), value, value + size)]
-            made[name] = _elide(Code(elf[start : start + size], inside))
+    for one in unit.symbols:
+        if one.function and one.section is not None and one.size:
+            start, end = one.value, one.value + one.size
+            inside = [(o - start, k, h, a) for o, k, h, a in _within(relocations[one.section], start, end)]
+            made[one.name] = _elide(Code(unit.sections[one.section].data[start:end], inside))
     return made
 
 
