@@ -7,6 +7,7 @@ where a file goes in guest memory (abi/image).
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from popek.base.errors import BadImage
@@ -15,7 +16,8 @@ MAGIC = b"\x7fELF"
 EM_RISCV = 243
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_INTERP = 1, 3
-SHT_SYMTAB = 2
+SHT_SYMTAB, SHT_DYNSYM = 2, 11
+STT_NOTYPE, STT_FUNC = 0, 2
 
 _MACHINES = {
     2: "SPARC", 3: "32-bit x86", 8: "MIPS", 20: "PowerPC", 21: "64-bit PowerPC", 22: "s390", 40: "32-bit Arm",
@@ -51,21 +53,49 @@ class Elf(NamedTuple):
     def symbol(self, name: str) -> int | None:
         """The value of a global symbol, or None; a damaged symbol table has no symbols."""
         wanted = name.encode()
-        offset, size, number = self.sections
-        if size != _SHDR.size or offset + size * number > len(self.data):
-            return None
-        headers = [_SHDR.unpack_from(self.data, offset + i * size) for i in range(number)]
-        for header in headers:
-            if header[1] != SHT_SYMTAB or header[6] >= number:
-                continue
-            strings = headers[header[6]]
-            names = bytes(self.data[strings[4] : strings[4] + strings[5]])
-            table = self.data[header[4] : header[4] + header[5]]
-            for at in range(0, len(table) - _SYM.size + 1, _SYM.size):
-                name_at, _, _, _, value, _ = _SYM.unpack_from(table, at)
-                if names.startswith(wanted + b"\0", name_at):
-                    return value
-        return None
+        return next((one.value for one in symbols(self.data, self.sections) if one.name == wanted), None)
+
+
+class Symbol(NamedTuple):
+    """One entry of a symbol table. `section`: 0 if it is defined elsewhere."""
+
+    name: bytes
+    kind: int
+    section: int
+    value: int
+
+
+def symbols(
+    data: memoryview, sections: tuple[int, int, int], tables: tuple[int, ...] = (SHT_SYMTAB,)
+) -> Iterator[Symbol]:
+    """The symbols of the tables of these kinds; `sections` as in Elf. Of a damaged table none."""
+    offset, size, number = sections
+    if size != _SHDR.size or offset + size * number > len(data):
+        return
+    headers = [_SHDR.unpack_from(data, offset + i * size) for i in range(number)]
+    for header in headers:
+        if header[1] not in tables or header[6] >= number:
+            continue
+        strings = headers[header[6]]
+        names = bytes(data[strings[4] : strings[4] + strings[5]])
+        table = data[header[4] : header[4] + header[5]]
+        for at in range(0, len(table) - _SYM.size + 1, _SYM.size):
+            start, info, _, section, value, _ = _SYM.unpack_from(table, at)
+            end = names.find(b"\0", start)
+            if end >= 0:
+                yield Symbol(names[start:end], info & 15, section, value)
+
+
+def functions(data: memoryview) -> list[Symbol]:
+    """What code may be called after: functions and untyped symbols of any ELF file, but no mapping symbols (psABI)."""
+    if len(data) < _EHDR.size:
+        return []
+    fields = _EHDR.unpack_from(data)
+    return [
+        one
+        for one in symbols(data, (fields[6], fields[11], fields[12]), (SHT_SYMTAB, SHT_DYNSYM))
+        if one.kind in (STT_NOTYPE, STT_FUNC) and one.section and one.value and one.name and one.name[0] not in b"$."
+    ]
 
 
 def is_elf(data: memoryview) -> bool:

@@ -5,17 +5,15 @@ Lives here: symbols of ELF files and System.map texts, attribution, the SVG. Not
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from html import escape
 from typing import NamedTuple
 
+from popek.abi import elf
 from popek.api.sampler import Counted, Sample
 from popek.base.errors import BadInput
 
 MODES = {0: "user", 1: "kernel", 3: "machine"}
-_EHDR, _SHDR, _SYM = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IBBHQQ")
-_SYMTAB, _DYNSYM, _FUNCTION, _UNTYPED = 2, 11, 2, 0
 
 
 class Symbols:
@@ -29,7 +27,10 @@ class Symbols:
         """Take the symbols of an ELF file, or of a text of lines `address type name`. Raises BadInput, OSError."""
         with open(path, "rb") as file:
             data = file.read()
-        found = _of_elf(data) if data[:4] == b"\x7fELF" else _of_text(data)
+        if elf.is_elf(memoryview(data)):
+            found = [(one.value, one.name.decode("utf-8", "replace")) for one in elf.functions(memoryview(data))]
+        else:
+            found = _of_text(data)
         if not found:
             raise BadInput(f"{path}: no symbols in it", "give an ELF file with a symbol table, or a System.map")
         for address, name in found:
@@ -51,27 +52,6 @@ def _of_text(data: bytes) -> list[tuple[int, str]]:
                 found.append((int(words[0], 16), words[2]))
             except ValueError:
                 continue
-    return found
-
-
-def _of_elf(data: bytes) -> list[tuple[int, str]]:
-    """Functions of the symbol tables; nothing of a damaged file."""
-    found: list[tuple[int, str]] = []
-    try:
-        _, _, _, _, _, _, offset, _, _, _, _, size, number, _ = _EHDR.unpack_from(data)
-        headers = [_SHDR.unpack_from(data, offset + i * size) for i in range(number)]
-        for header in headers:
-            if header[1] not in (_SYMTAB, _DYNSYM):
-                continue
-            strings = headers[header[6]][4]
-            for at in range(header[4], header[4] + header[5], _SYM.size):
-                name, info, _, section, value, _ = _SYM.unpack_from(data, at)
-                start = strings + name
-                text = data[start : data.index(b"\0", start)].decode("utf-8", "replace")
-                if section and info & 15 in (_FUNCTION, _UNTYPED) and text and text[0] not in "$." and value:
-                    found.append((value, text))
-    except (struct.error, IndexError, ValueError):
-        return []
     return found
 
 
