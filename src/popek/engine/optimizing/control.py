@@ -6,6 +6,8 @@ places: where a transfer goes backward, and at every jalr. Not here: what else i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from popek.engine.optimizing.form import Block, Step
 from popek.engine.optimizing.frame import Leave
 from popek.engine.optimizing.steps import piece
@@ -16,10 +18,11 @@ from popek.engine.optimizing.writer import Writer
 class Control:
     """Writes the ends of blocks. `settle` is called before the first edge: see lower."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, settle: Callable[[Block], None]) -> None:
         self.w = writer
+        self.settle = settle
 
-    def transfer(self, block: Block, step: Step, settle: object) -> None:
+    def transfer(self, block: Block, step: Step) -> None:
         """A branch or jump at the end of a block."""
         w, i, op = self.w, step.instruction, step.instruction.op
         condition = piece(w, step, i) if op.kind == "branch" else None
@@ -27,8 +30,7 @@ class Control:
         w.retired(1)
         if written(step) is not None:
             w.state.set(i.rd, w.guest(step.after))
-        assert callable(settle)
-        settle(block)
+        self.settle(block)
         if condition is not None:
             taken, straight = f"t{block.number}", f"f{block.number}"
             likely = ", !prof !1" if step.goes_to is not None and step.goes_to <= step.pc else ""

@@ -228,10 +228,11 @@ class Former:
             if last.target in made and last.target is not None:
                 block.target = made[last.target].number
             block.cases = [(place[0], made[place].number) for place in last.cases if place in made]
-        for block in made.values():
+        blocks = list(made.values())
+        for block in blocks:
             for number in block.after:
-                list(made.values())[number].before.append(block.number)
-        return list(made.values())
+                blocks[number].before.append(block.number)
+        return blocks
 
 
 def turns(blocks: list[Block]) -> bool:

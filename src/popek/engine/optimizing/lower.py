@@ -24,7 +24,7 @@ class Lowering:
     def __init__(self, blocks: list[Block], layout: Layout, entry: int, bare: bool) -> None:
         self.blocks = blocks
         self.writer = Writer(layout, entry)
-        self.control = Control(self.writer)
+        self.control = Control(self.writer, self.settle)
         self.checks = Checks(bare, self.writer.halves)
         self.made = [Text() for _ in blocks]
         self.arriving = reaching(blocks)
@@ -86,7 +86,7 @@ class Lowering:
         if last.stops:
             w.emit(f"br label %{w.leave(last)}")
         elif last.transfers:
-            self.control.transfer(block, last, self.settle)
+            self.control.transfer(block, last)
         else:
             execute(w, last)
             self.settle(block)
@@ -117,19 +117,17 @@ class Lowering:
             if self.joins(successor) and w.here.count.add:
                 w.here.count = Count(w.compute(f"add i64 {w.here.count.text}, {w.here.count.add}").text, 0)
 
-    def edges(self, n: int) -> list[tuple[int, str]]:
-        """The ways that lead to a block: from which block, from which label."""
+    def edges(self, n: int, heads: dict[int, Head]) -> list[tuple[int, str]]:
+        """The ways that lead to a block: from which block, from which label (a loop's head goes on behind checks)."""
+        moved = {f"b{head}" for head in heads}
         found = []
         for source in dict.fromkeys(self.blocks[n].before):
             found += [(source, settled(label)) for to, label in self.made[source].edges if to == n]
-        return [(source, f"{label}.go" if label in self.moved else label) for source, label in found]
-
-    moved: frozenset[str] = frozenset()  # labels of blocks that go on under another name
+        return [(source, f"{label}.go" if label in moved else label) for source, label in found]
 
     def merge(self, n: int, made: Text, heads: dict[int, Head]) -> None:
         """Put what belongs there at the beginning of a block: phis, and the checks of a loop."""
-        self.moved = frozenset(f"b{head}" for head in heads)
-        edges = self.edges(n)
+        edges = self.edges(n, heads)
         phis = []
         for r in made.phis:
             kind = self.phi(n, r).type
