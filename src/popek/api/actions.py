@@ -15,15 +15,13 @@ from popek.base.errors import BadInput
 if TYPE_CHECKING:
     from popek.api.checks import Check
     from popek.api.machine import Machine
-    from popek.api.sampler import Counted
+    from popek.api.sampler import Sample
     from popek.api.session import Session
     from popek.images.catalog import Image
     from popek.images.keeping import State
 
 
 LEAST_MEMORY = 128 << 20  # with less, Debian's kernel panics before it has a console, and waits for ever
-
-
 SAMPLING = 0.001  # seconds between the samples of a profile
 
 
@@ -59,7 +57,7 @@ def boot(
     progress: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
     agreed: Callable[[str], None] | None = None,
-    profile: Callable[[Counted], None] | None = None,
+    profile: Callable[[dict[Sample, int]], None] | None = None,
 ) -> Ended:
     """Run a machine to its end, or through as many resets as its guest asks for.
 
@@ -80,7 +78,7 @@ def boot(
                     file.write(machine.device_tree)
                 dtb_out = ""
             if profile:
-                machine.watch(SAMPLING, True)
+                machine.watch(SAMPLING)
             began = Clock.now() if statistics else None
             machine.start()
             signal = attend(machine)
@@ -89,8 +87,8 @@ def boot(
             counted = summary(machine.stats(), machine.counters(), began) if began else {}
             if agreed and spec.check:
                 agreed(machine.agreement())
-            if profile and (seen := machine.seen()):
-                profile(seen)
+            if profile:
+                profile(machine.seen())
         if signal:
             return Ended("stopped", 128 + signal if signal > 0 else 0, counted)
         if outcome.kind == "reset" and reboot:

@@ -21,7 +21,7 @@ from popek.base.memory import Block
 from popek.devices.bus import Bus, GuestMemory, Line
 
 if TYPE_CHECKING:
-    from popek.api.sampler import Counted, Sampler
+    from popek.api.sampler import Sample, Sampler
     from popek.api.spec import Spec
 
 RAM_BASE = image.RAM_BASE
@@ -188,20 +188,20 @@ class Machine:
             self._sampling = self._thread("sampler", self._sampler.run)
         self._thread("serial", self._serial)
 
-    def watch(self, period: float, traces: bool) -> None:
-        """Before the start: look every `period` seconds what the harts do; `traces`: where they are and who called."""
+    def watch(self, period: float) -> None:
+        """Before the start: look every `period` seconds where the harts are and who called."""
         from popek.api.sampler import Sampler
 
-        self._sampler = Sampler(self._core, period, traces)
+        self._sampler = Sampler(self._core, period)
 
-    def seen(self) -> Counted | None:
-        """What was seen, after the end."""
+    def seen(self) -> dict[Sample, int]:
+        """What was seen how often, after the end; nothing without `watch`."""
         if self._sampler is None:
-            return None
+            return {}
         self._sampler.end()
         if self._sampling is not None:
             self._sampling.join()
-        return self._sampler.counted()
+        return self._sampler.samples
 
     def _thread(self, name: str, function: Callable[..., None], *arguments: Any) -> threading.Thread:
         thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)

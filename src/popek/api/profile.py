@@ -10,7 +10,7 @@ from html import escape
 from typing import NamedTuple
 
 from popek.abi import elf
-from popek.api.sampler import Counted, Sample
+from popek.api.sampler import Sample
 from popek.base.errors import BadInput
 
 MODES = {0: "user", 1: "kernel", 3: "machine"}
@@ -67,10 +67,10 @@ class Row(NamedTuple):
 Stacks = dict[tuple[str, ...], int]
 
 
-def stacks(counted: Counted, symbols: Symbols) -> Stacks:
+def stacks(samples: dict[Sample, int], symbols: Symbols) -> Stacks:
     """Samples by call stack, outermost first: the mode, then functions."""
     made: Stacks = {}
-    for sample, count in counted.samples.items():
+    for sample, count in samples.items():
         stack = (MODES.get(sample.mode, "other"), *_frames(sample, symbols))
         made[stack] = made.get(stack, 0) + count
     return made

@@ -1,7 +1,7 @@
 """Samples for `popek profile`: where a hart is at a poll point, and who called. Taken on the hart's own thread.
 
 Lives here: walking the guest's stack by frame pointers, with nothing the guest could see, and the ring that samples go
-into. Not here: what addresses are called (api/symbols), when samples are taken (api/sampler).
+into. Not here: what addresses are called (api/profile), when samples are taken (api/sampler).
 
 A frame as GCC and LLVM make it with frame pointers on RISC-V: the return address at s0 - 8, the caller's s0 at s0 - 16.
 A function that calls nothing may keep its caller's s0 alone, at s0 - 8.
@@ -15,31 +15,22 @@ from popek.engine.template.layout import Cache, Library
 from popek.engine.template.pages import POLL_ENGINE
 from popek.isa import paging
 from popek.isa.hart import Hart
-from popek.isa.paging import EXECUTE, READ
-from popek.lang import Array, Trap, at_u8, at_u64, atomic_load, atomic_or, atomic_store, cast, fn, struct, u32, u64
+from popek.isa.paging import READ
+from popek.lang import Array, Trap, at_u64, atomic_load, atomic_or, atomic_store, cast, fn, struct, u64
 
 TRACES = 64  # a power of two
 FRAMES = 24
 RA, SP, FP = 1, 2, 8
 FAR = 1 << 20  # no frame is larger
-IN_REGION, DEPTH_SHIFT = 4, 8
+DEPTH_SHIFT = 8
 
 
 @struct
 class Trace:
-    """One sample. `about`: mode | IN_REGION | depth << DEPTH_SHIFT; api/sampler reads it as 32 words.
-
-    `host`: host address of the byte at pc, or 0. `call`: the eight bytes before pc, if the hart just returned there.
-    """
+    """One sample. `about`: mode | depth << DEPTH_SHIFT; api/sampler reads it as 26 words."""
 
     pc: u64
     about: u64
-    satp: u64
-    ra: u64
-    call: u64
-    host: u64
-    stvec: u64
-    number: u64
     frames: Array[u64, FRAMES]
 
 
@@ -49,9 +40,6 @@ class Ring:
 
     written: u64
     taken: u64
-    asked: u64  # how often a sample was asked for; `idle`: the hart was asleep then
-    idle: u64
-    translating: u64  # or made code
     traces: Array[Trace, TRACES]
 
 
@@ -68,55 +56,27 @@ def trace_into(h: Hart, ring: u64) -> None:
 
 
 @fn(export=True)
-def ask(library: Library, harts: u64, traces: bool) -> None:
-    """Look at what all harts do, and ask those that run for a sample if wanted. Any thread, one at a time."""
+def ask(library: Library, harts: u64) -> None:
+    """Ask all harts that run for a sample. Any thread, one at a time."""
     for i in range(harts):
         c = cast(Cache, library.caches[i])
-        ring = cast(Ring, c.optimizing.ring)
-        ring.asked += 1
-        if asleep(cast(Hart, c.hart)):
-            ring.idle += 1
-        elif atomic_load(c.optimizing.translating) != 0:
-            ring.translating += 1
-        elif traces:
+        if not asleep(cast(Hart, c.hart)):
             atomic_or(c.optimizing.asked, ASKED_TRACE)
             atomic_or(cast(Hart, c.hart).poll, POLL_ENGINE)
 
 
 @fn
-def place(h: Hart, addr: u64, access: u32) -> u64:
-    """Host address of a byte as the hart's mode sees it; 0 if it does not, or not without an effect."""
+def word(h: Hart, addr: u64) -> u64:
+    """A doubleword of the stack, 0 where there is none, or none that can be read without an effect."""
+    if addr & 7 != 0:
+        return 0
     try:
-        return paging.ram_address(h, paging.peek(h, addr, access, h.mode))
+        host = paging.ram_address(h, paging.peek(h, addr, READ, h.mode))
+        if host != 0:
+            return at_u64(host).value
     except Trap:
         pass
     return 0
-
-
-@fn
-def word(h: Hart, addr: u64) -> u64:
-    """A doubleword of the stack, 0 where there is none."""
-    if addr & 7 != 0:
-        return 0
-    host = place(h, addr, READ)
-    if host == 0:
-        return 0
-    return at_u64(host).value
-
-
-@fn
-def before(h: Hart, pc: u64) -> u64:
-    """The eight bytes before pc, as far as they lie in its page."""
-    found: u64 = 0
-    count = min(pc & 4095, 8)
-    if count == 0:
-        return 0
-    host = place(h, pc - count, EXECUTE)
-    if host == 0:
-        return 0
-    for i in range(count):
-        found |= u64(at_u8(host + i).value) << ((8 - count + i) * 8)
-    return found
 
 
 @fn
@@ -149,15 +109,5 @@ def trace(h: Hart, c: Cache) -> None:
         return
     t = ring.traces[ring.written & (TRACES - 1)]
     t.pc = h.pc
-    t.satp = h.satp
-    t.ra = h.x[RA]
-    t.stvec = h.stvec
-    t.number = h.hartid
-    t.host = place(h, h.pc, EXECUTE)
-    t.call = 0
-    if h.pc == h.x[RA]:
-        t.call = before(h, h.pc)
     t.about = u64(h.mode) | walk(h, t) << DEPTH_SHIFT
-    if c.optimizing.in_region != 0:
-        t.about |= IN_REGION
     atomic_store(ring.written, ring.written + 1)

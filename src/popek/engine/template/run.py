@@ -29,7 +29,7 @@ from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
 from popek.isa.table import IDS, decode, execute
-from popek.lang import Trap, addr_of, at_u32, atomic_load, atomic_or, atomic_store, cast, fn, invoke, port, u32, u64
+from popek.lang import Trap, addr_of, at_u32, atomic_load, atomic_or, cast, fn, invoke, port, u32, u64
 
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
@@ -86,7 +86,7 @@ def enter_at(h: Hart, c: Cache) -> u64:
             page = page_at(h, c, pc)
         if not page.marked:
             mark(h, c, page)
-        make(c, page, slot << 1)
+        translate(c, page, slot << 1)
     code = c.executable + u64(page.entry[slot])
     seq = u64(page.seq[slot])
     index = (pc >> 1) & (JUMP_ENTRIES - 1)
@@ -99,14 +99,6 @@ def enter_at(h: Hart, c: Cache) -> u64:
     table.pages[bit >> 6] |= u64(1) << (bit & 63)
     h.instret -= seq
     return code
-
-
-@fn
-def make(c: Cache, page: CodePage, first: u64) -> None:
-    """Translate a run; whoever samples sees that this is what the hart does."""
-    atomic_store(c.optimizing.translating, 1)
-    translate(c, page, first)
-    atomic_store(c.optimizing.translating, 0)
 
 
 @fn(inline=True)
@@ -145,7 +137,7 @@ def link(h: Hart, number: u64) -> u64:
             return proceed(h, False)
         if not page.marked:
             mark(h, c, page)
-        make(c, page, u64(l.target))
+        translate(c, page, u64(l.target))
     seq = u64(page.seq[slot])
     entry = page.entry[slot]
     at_u32(c.writable + u64(l.taken)).value = entry - l.taken - 4

@@ -16,7 +16,7 @@ from popek.faces.pump import Signals, pump
 
 if TYPE_CHECKING:
     from popek.api.machine import Machine
-    from popek.api.sampler import Counted
+    from popek.api.sampler import Sample
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -68,7 +68,7 @@ class Profile:
                 self.symbols.add(kernel)
         self.stacks: dict[tuple[str, ...], int] = {}
 
-    def take(self, seen: Counted) -> None:
+    def take(self, seen: dict[Sample, int]) -> None:
         """The samples of one start of the machine."""
         from popek.api.profile import stacks
 
