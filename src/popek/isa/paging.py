@@ -72,25 +72,23 @@ def access_mode(h: Hart, access: u32) -> u32:
 @fn
 def translate(h: Hart, vaddr: u64, access: u32) -> u64:
     """Physical address of `vaddr` for an access that stays within its page; raises page and access faults."""
-    mode = access_mode(h, access)
-    paddr = vaddr
-    h.walk_level = 0
-    h.walk_global = 0
-    if mode != MACHINE and h.satp >> 60 != SATP_BARE:
-        paddr = walk(h, vaddr, access, mode, True)
-    if not pmp_allows(h, paddr, mode, access):
-        raise Trap(access_fault(access), vaddr)
-    return paddr
+    return translate_as(h, vaddr, access, access_mode(h, access), True)
 
 
 @fn
 def peek(h: Hart, vaddr: u64, access: u32, mode: u32) -> u64:
     """What `translate` would say for an access in that mode; raises also where it would have to set A or D."""
+    return translate_as(h, vaddr, access, mode, False)
+
+
+@fn(inline=True)
+def translate_as(h: Hart, vaddr: u64, access: u32, mode: u32, sets: bool) -> u64:
+    """Translation in a mode. `sets`: see walk."""
     paddr = vaddr
     h.walk_level = 0
     h.walk_global = 0
     if mode != MACHINE and h.satp >> 60 != SATP_BARE:
-        paddr = walk(h, vaddr, access, mode, False)
+        paddr = walk(h, vaddr, access, mode, sets)
     if not pmp_allows(h, paddr, mode, access):
         raise Trap(access_fault(access), vaddr)
     return paddr

@@ -124,6 +124,7 @@ def described(h: Hart, c: Cache, d: Description, vpage: u64) -> u64:
     if number == NO_PAGE:
         return MAX_PAGES
     page = code_page(c, number)
+    c.optimizing.described[i] = number
     one = d.pages[i]
     one.vpage = vpage
     for word in range(HALFWORDS // 64):
@@ -173,7 +174,7 @@ def describe(h: Hart, c: Cache) -> None:
             if (o.seen[where * 32 + (slot >> 6)] >> (slot & 63)) & 1 != 0:
                 break
             o.seen[where * 32 + (slot >> 6)] |= u64(1) << (slot & 63)
-            page = code_page(c, existing(h, c, pc & PAGE_MASK))
+            page = code_page(c, o.described[where])
             decode(fetch_word(page, pc & (PAGE - 1)), c.decoded)
             kind = u32(c.decoded.flags)
             length = u64(c.decoded.length)

@@ -134,7 +134,6 @@ class Optimizing:
     mails: Array[Mail, MAILS]
     reported: u64  # mails whose fate the manager knows
     ring: u64  # where samples with callers go (tracing), 0: nowhere
-    translating: u32  # the hart makes code of templates now
     request_place: u64  # where to write the description of code (sampling)
     request_pc: u64
     request_host: u64
@@ -143,6 +142,7 @@ class Optimizing:
     request_age: u32
     walk: Array[u64, WALK]
     seen: Array[u64, MAX_PAGES * 32]
+    described: Array[u64, MAX_PAGES]  # numbers of the code pages
     installed: u64  # statistics
     discarded: u64
     refreshed: u64
