@@ -18,7 +18,7 @@ from popek.isa.paging import WRITE, ram_address, translate
 from popek.lang import at_u16, fn, objects, u16, u32, u64, u128
 from tests import elves
 from tests.vmm import guests
-from tests.vmm.guests import DBCN, TIME, machine
+from tests.vmm.guests import DBCN, ECHO, TIME, machine
 
 
 def check(folder, text: str, timeout: float = 240, **how):
@@ -249,18 +249,6 @@ wait:
     lhu t0, 2(s4)
     bne t0, s2, wait
     jalr x0, 0(ra)
-"""
-ECHO = """
-    li s0, 0x10000000
-again:
-    lbu t0, 5(s0)
-    andi t0, t0, 1
-    beq t0, x0, again
-    lbu t1, 0(s0)
-    addi t2, x0, 4
-    beq t1, t2, off
-    sb t1, 0(s0)
-    j again
 """
 #: Ten lines through the debug console, from and to memory.
 CONSOLE = f"""

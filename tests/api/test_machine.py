@@ -10,7 +10,7 @@ from popek.api.machine import Machine
 from popek.api.spec import Spec
 from popek.base.errors import BadInput
 from tests import elves
-from tests.vmm.guests import HSM, machine, run
+from tests.vmm.guests import ECHO, HSM, machine, run
 
 ENGINES = ("template", "optimizing", "step", "reference")
 SPIN = "loop:\nj loop\n"
@@ -18,19 +18,6 @@ SLEEP = "loop:\nwfi\nj loop\n"
 TRAP_LOOP = "jalr x0, 0(x0)\n"  # to where nothing is, and so does the trap vector
 DEVICE_LOOP = "li s0, 0x10001000\nloop:\nlw t0, 0(s0)\nj loop\n"  # a device model in Python, or a fault
 FLOOD_LOOP = "li s0, 0x10000000\nloop:\nsb s0, 0(s0)\nj loop\n"
-# sends every byte back until 4 comes
-ECHO = """
-    li s0, 0x10000000
-again:
-    lbu t0, 5(s0)
-    andi t0, t0, 1
-    beq t0, x0, again
-    lbu t1, 0(s0)
-    addi t2, x0, 4
-    beq t1, t2, off
-    sb t1, 0(s0)
-    j again
-"""
 
 
 def flood(count: int) -> str:

@@ -46,6 +46,21 @@ offloop:
 """
 
 
+# sends every byte back until 4 comes
+ECHO = """
+    li s0, 0x10000000
+again:
+    lbu t0, 5(s0)
+    andi t0, t0, 1
+    beq t0, x0, again
+    lbu t1, 0(s0)
+    addi t2, x0, 4
+    beq t1, t2, off
+    sb t1, 0(s0)
+    j again
+"""
+
+
 def _li(register: str, value: int) -> list[str]:
     """Load a 32-bit constant, zero-extended."""
     low = (value & 0xFFF) - (value & 0x800) * 2
