@@ -1,0 +1,67 @@
+"""From the meaning for one element to loops over a group, one a width, and the choice among them. No instruction here.
+
+An element's meaning is a generic function. Its parameters say what it needs: `a` an element of vs2, `b` of vs1 (or
+the scalar), `c` of vd before, `k` a carry (0 or 1), `h` the hart, `rm` the FP rounding mode. Its loop writes the
+elements it returns to the scratch group RESULT: all, or with `h` the active ones only, because flags depend on them.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
+from popek.isa.vector.generic import Generic
+from popek.isa.vector.layout import RESULT
+from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, fn, i8, i16, i32, source_fn, u8, u16, u32, u64
+
+SCOPE: dict[str, Any] = {
+    "Hart": Hart, "Trap": Trap, "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION, "RESULT": RESULT, "u8": u8, "u16": u16,
+    "u32": u32, "u64": u64, "i8": i8, "i16": i16, "i32": i32, "at_u8": at_u8, "at_u16": at_u16, "at_u32": at_u32,
+    "at_u64": at_u64}  # fmt: skip
+
+
+@fn(inline=True)
+def sew(h: Hart) -> u32:
+    """The logarithm of the bytes of an element: vtype.vsew."""
+    return u32(h.vtype >> 3) & 7
+
+
+def cell(base: str, bits: int) -> str:
+    """Element `i` of the group at `base`."""
+    return f"at_u{bits}({base} + i * {bits // 8}).value"
+
+
+def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int) -> Any:
+    """The loop for one width. `factors`: how many times as wide operands are; `result`: the same, 0 for a bool."""
+    name = f"{element.__name__}_loop_{bits}"
+    needs = element.parameters
+    groups = [p for p in needs if p in "abck"]
+    values = ", ".join(
+        p if p in ("h", "rm") else cell(p, 8 if p == "k" else bits * factors.get(p, 1)) for p in needs)
+    call = f"element({values})"
+    line = f"{cell('d', bits * result)} = {call}" if result else f"{cell('d', 8)} = u8({call})"
+    parameters = ["h: Hart", "n: u64", "d: u64", "m: u64", *(f"{p}: u64" for p in groups), "rm: u32"]
+    lines = [f"def {name}({', '.join(parameters)}) -> None:", "    for i in range(n):"]
+    if "h" in needs:
+        lines += ["        if at_u8(m + i).value != 0:", f"            {line}"]
+    else:
+        lines += [f"        {line}"]
+    scope = {**SCOPE, "__name__": element.python.__module__, "element": element.at(bits)}
+    return source_fn(name, "\n".join(lines) + "\n", scope)
+
+
+def kernel(
+    element: Generic, widths: Sequence[int], factors: Mapping[str, int] | None = None, result: int = 1
+) -> Any:
+    """`<element>_all(h, m, a, b, c, k, rm)`: the loop for vtype's SEW; m ... k are addresses, 0 what is not needed."""
+    name = f"{element.__name__}_all"
+    groups = [p for p in element.parameters if p in "abck"]
+    arguments = ", ".join(["h", "h.vl", "h.vector + RESULT", "m", *groups, "rm"])
+    lines = [f"def {name}(h: Hart, m: u64, a: u64, b: u64, c: u64, k: u64, rm: u32) -> None:", "    size = sew(h)"]
+    scope = {**SCOPE, "__name__": element.python.__module__, "sew": sew}
+    for position, bits in enumerate(widths):
+        size = bits.bit_length() - 4
+        lines += [f"    {'el' if position else ''}if size == {size}:", f"        loop_{bits}({arguments})"]
+        scope[f"loop_{bits}"] = loop(element, bits, factors or {}, result)
+    lines += ["    else:", "        raise Trap(ILLEGAL_INSTRUCTION, 0)"]
+    return source_fn(name, "\n".join(lines) + "\n", scope)
