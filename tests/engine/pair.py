@@ -18,6 +18,7 @@ from tests.isa.machine import Machine
 
 PRIVATE = set(
     "board vm tlb scratch engine walk_level walk_inside walk_global trap_cause trap_tval poll hartid".split()
+    + ["reservation_version"]
 )
 FIELDS = [name for name in Hart.fields if name not in PRIVATE]
 ARRAYS = {name for name in FIELDS if hasattr(Hart.fields[name], "count") or name in ("x", "f", "pmpcfg", "pmpaddr")}

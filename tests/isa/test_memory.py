@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from popek.isa import hart, ports
+from popek.isa import hart, ports, table
 from popek.isa.paging import PTE_A, PTE_D, PTE_R, PTE_V, PTE_W, PTE_X
 from popek.lang import Trap
 from tests.isa.machine import RAM, Machine
@@ -160,6 +160,35 @@ def test_reservations() -> None:
     m.one("mret")
     assert m.one("sc.w a0, a2, (a1)") == 1                          # a trap handler ran in between
     assert m.word(place) == 10
+
+
+def test_another_hart_between_lr_and_sc() -> None:
+    m = Machine(harts=2)
+    place, (one, other) = RAM + 0x1000, m.harts
+
+    def run(h: hart.Hart, text: str) -> int:
+        h.x[11] = place
+        m.put(h.pc, table.assemble(text, h.pc), 4)
+        m.engine.step(h)
+        return int(h.x[10])
+
+    def after(*between: str) -> int:
+        """What SC says after the other hart did something."""
+        m.put(place, 5)
+        other.x[12], other.x[13] = 9, 5
+        run(one, "lr.d a0, (a1)")
+        for text in between:
+            run(other, text)
+        return run(one, "sc.d a0, a2, (a1)")
+
+    assert after() == 0
+    assert after("lr.d a0, (a1)") == 0
+    assert after("lr.d a0, (a1)", "sc.d a0, a2, (a1)") == 1
+    assert after("amoswap.d a0, a2, (a1)", "amoswap.d a0, a3, (a1)") == 1      # 5 again
+    assert after("amoor.w a0, zero, (a1)") == 1
+    assert after("sd a2, 0(a1)", "sd a3, 0(a1)") == 0                          # what is not noticed: isa/reservation
+    assert after("lr.w a0, (a1)", "sc.w a0, a2, (a1)", "sw a3, 0(a1)") == 1
+    assert not any(version & 1 for version in m.board.versions)
 
 
 def test_cache_block_zero() -> None:

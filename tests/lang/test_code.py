@@ -21,6 +21,7 @@ from popek.lang import (
     atomic_cas,
     atomic_load,
     atomic_or,
+    atomic_release,
     atomic_store,
     atomic_sub,
     atomic_swap,
@@ -239,6 +240,7 @@ def atomics(h: State, a: u64) -> u64:
     total = atomic_add(h.pc, a) + atomic_or(h.x[a & 7], a) + atomic_and(h.x[1], 12)
     total += atomic_xor(h.pc, 3) + atomic_swap(h.x[2], a) + u64(atomic_sub(h.word, 5)) + u64(atomic_add(h.small, 255))
     atomic_store(h.x[5], total)
+    atomic_release(h.x[3], atomic_load(h.x[3]) + 1)
     if atomic_cas(h.x[6], 0, 9):
         total += 1
     if atomic_cas(h.x[6], 0, 10):

@@ -29,7 +29,8 @@ from popek.lang.run import Runner
 VISIBLE = ("pc", "x", "f", "fflags", "frm")
 #: Bookkeeping that no instruction can show.
 HIDDEN = ("trap_cause", "trap_tval", "board", "vm", "tlb", "scratch", "engine", "walk_level", "walk_inside",
-          "walk_global", "reservation_addr", "reservation_value", "poll", "pmp_used", "pmp_locked")  # fmt: skip
+          "walk_global", "reservation_addr", "reservation_value", "reservation_version", "poll", "pmp_used",
+          "pmp_locked")  # fmt: skip
 
 RAM_BASE, RAM_SIZE = 0x8000_0000, 8192
 #: Ports whose call is itself a change of the machine: translations, sleep, deadlines.

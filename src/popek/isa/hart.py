@@ -45,6 +45,7 @@ POLL_INTERRUPT = 1         # an interrupt may have become pending: ask privilege
 POLL_STOP = 2              # the monitor wants the hart (and every higher bit is the monitor's)
 
 PMP_ENTRIES = 16
+VERSIONS = 4096            # of reservation sets (isa/reservation)
 
 
 @struct
@@ -55,6 +56,8 @@ class Board:
     ram_base: u64          # guest-physical address of RAM
     ram_size: u64          # bytes
     code_map: u64          # host address of one byte a RAM page: which harts hold translated code of it; 0 = unused
+    shared: u64            # there is more than one hart
+    versions: Array[u64, VERSIONS]
 
 
 @struct
@@ -116,6 +119,7 @@ class Hart:
     reservation_value: u64
 
     # Not architectural
+    reservation_version: u64  # of the reservation set, when LR loaded (isa/reservation)
     walk_level: u64        # of the last translation: 0 for a 4 KiB page or none, or a superpage's level (for TLBs)
     walk_global: u64       # of the last translation: its leaf, or what led there, was global (PTE.G)
     walk_inside: u64       # of the last walk: the size of its leaf, minus one
@@ -148,3 +152,5 @@ def reset(h: Hart) -> None:
         h.pmpcfg[i] = 0
         h.pmpaddr[i] = 0
     h.reservation_addr = 0
+    if h.hartid != 0:
+        h.board.shared = 1

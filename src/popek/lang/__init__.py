@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         atomic_cas,
         atomic_load,
         atomic_or,
+        atomic_release,
         atomic_store,
         atomic_sub,
         atomic_swap,
@@ -45,10 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Array", "Function", "Opaque", "Ptr", "SubsetError", "Trap", "addr_of", "at_u8", "at_u16", "at_u32", "at_u64",
-    "atomic_add", "atomic_and", "atomic_cas", "atomic_load", "atomic_or", "atomic_store", "atomic_sub", "atomic_swap",
-    "atomic_xor", "bswap", "cast", "clz", "ctz", "extern", "fence", "fn", "i8", "i16", "i32", "i64", "i128", "invoke",
-    "likely", "memcpy", "memset", "popcount", "port", "rotl", "rotr", "sdiv", "source_fn", "spin_hint", "srem",
-    "struct", "table", "u8", "u16", "u32", "u64", "u128", "unlikely",
+    "atomic_add", "atomic_and", "atomic_cas", "atomic_load", "atomic_or", "atomic_release", "atomic_store",
+    "atomic_sub", "atomic_swap", "atomic_xor", "bswap", "cast", "clz", "ctz", "extern", "fence", "fn", "i8", "i16",
+    "i32", "i64", "i128", "invoke", "likely", "memcpy", "memset", "popcount", "port", "rotl", "rotr", "sdiv",
+    "source_fn", "spin_hint", "srem", "struct", "table", "u8", "u16", "u32", "u64", "u128", "unlikely",
 ]  # fmt: skip
 
 

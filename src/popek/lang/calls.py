@@ -93,7 +93,7 @@ class Calls(Operators):
         self.count(node, 1 + {"load": 0, "cas": 2}.get(op, 1))
         variable = self.variable(node.args[0])
         arguments = [self.value(a, variable.type) for a in node.args[1:]]
-        type_ = BOOL if op == "cas" else None if op == "store" else variable.type
+        type_ = BOOL if op == "cas" else None if op in ("store", "release") else variable.type
         return tree.Atomic(type_, op, variable, arguments)
 
     def number(self, node: ast.expr, expected: Any) -> Any:

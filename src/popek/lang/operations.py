@@ -128,8 +128,9 @@ class Operations(Values):
         arguments = [f"{t} {self.value(a)}" for a in node.arguments]
         if node.op == "load":
             return self.emit(f"load atomic {t}, ptr {place} seq_cst, align {align}")
-        if node.op == "store":
-            self.line(f"store atomic {arguments[0]}, ptr {place} seq_cst, align {align}")
+        if node.op in ("store", "release"):
+            order = "seq_cst" if node.op == "store" else "release"
+            self.line(f"store atomic {arguments[0]}, ptr {place} {order}, align {align}")
             return ""
         if node.op == "cas":
             pair = self.emit(f"cmpxchg ptr {place}, {arguments[0]}, {arguments[1]} seq_cst seq_cst")

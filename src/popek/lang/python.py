@@ -277,10 +277,10 @@ class Python:
             view = f"{variable.type.ctype.__name__}.from_address({self.exact(variable.address)})"
             owner, key, kind = view, "'value'", "field"
         arguments = ", ".join(self.exact(a) for a in node.arguments)
-        wrap = ""
-        if node.op in ("add", "sub"):
+        wrap, op = "", "store" if node.op == "release" else node.op
+        if op in ("add", "sub"):
             wrap = f", {variable.type.mask}, {variable.type.sign}"
-        return f"{kind}_{node.op}({owner}, {key}, {arguments}{wrap})", True
+        return f"{kind}_{op}({owner}, {key}, {arguments}{wrap})", True
 
     def get_Invoke(self, node: tree.Invoke) -> tuple[str, bool]:
         return f"native_only({'invoke'!r})", True

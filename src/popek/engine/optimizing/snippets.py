@@ -14,13 +14,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from popek.engine.template import rules
+from popek.engine.template import cells, rules
 from popek.engine.template.compiler import host_machine, simplified
-from popek.isa import a, fp, memory
+from popek.isa import a, fp, memory, reservation
 from popek.isa.hart import Hart
 from popek.isa.op import Op
 from popek.isa.table import OPS
-from popek.lang import Trap, fn, u64
+from popek.lang import fn, u64
 from popek.lang.llvm import Program
 
 PREFIX = "snippet."
@@ -49,17 +49,12 @@ def nobody_to_tell(h: Hart, host: u64) -> None:
     """After a store: a page that a view allows to write holds no code."""
 
 
-@fn(inline=True)
-def give_up(h: Hart, addr: u64, size: u64) -> u64:
-    """An SC without reservation."""
-    raise Trap(0, 0)
-
-
 SUBSTITUTES: dict[Any, Any] = {
     memory.atomic_address: checked_address,
     memory.reserve_address: checked_address,
     memory.host_written: nobody_to_tell,
-    a.store_conditional_failed: give_up,
+    a.store_conditional_failed: cells.no_reservation,
+    reservation.steady: cells.steady,
     **fp.TRY,
 }
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 from popek.engine.tlb import read_entry, read_tag, write_entry, write_tag
-from popek.isa import a, fp, memory
+from popek.isa import a, fp, memory, reservation
 from popek.isa.hart import Hart
-from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, fn, u8, u16, u32, u64, unlikely
+from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, atomic_load, fn, u8, u16, u32, u64, unlikely
 
 ADDEND = "getelementptr (i8, ptr @hole_cell, i64 8)"
 SIZES = ((8, u8, at_u8), (16, u16, at_u16), (32, u32, at_u32), (64, u64, at_u64))
@@ -118,6 +118,15 @@ def no_reservation(h: Hart, addr: u64, size: u64) -> u64:
 
 
 @fn(inline=True)
+def steady(h: Hart, i: u64) -> u64:
+    """Version `i` of the reservation sets; to wait for it is the slow path's."""
+    seen = atomic_load(h.board.versions[i])
+    if unlikely(seen & 1 != 0):
+        raise Trap(0, 0)
+    return seen
+
+
+@fn(inline=True)
 def not_code(h: Hart, host: u64) -> None:
     """After a store: a page with a write entry holds no code, there is nobody to tell."""
 
@@ -136,6 +145,7 @@ def substitutes(through_table: bool) -> dict[Any, Any]:
         memory.host_written: not_code,
         memory.block_written: block_not_code,
         a.store_conditional_failed: no_reservation,
+        reservation.steady: steady,
         **fp.TRY,
     }
     for n, value, at in SIZES:

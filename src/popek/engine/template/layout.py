@@ -28,7 +28,7 @@ HALFWORDS = PAGE // 2  # where an instruction may begin
 CHANGES = 256  # writes to code that a hart may be told of at once
 UNSETTLED = 2048
 MAX_RUN = 400  # instructions translated in one go
-RUN_BYTES = 96 * 1024  # room asked for in the arena before a run is begun
+RUN_BYTES = 128 * 1024  # room asked for in the arena before a run is begun
 PENDING = 4096  # jumps to stubs of one run
 FAR = 512  # branches of one run that leave the page
 
