@@ -21,11 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="beginning of the mnemonics")
+    parser.add_argument("--only", nargs="*", default=[""], help="beginnings of mnemonics")
     parser.add_argument("--python", action="store_true", help="plain Python instead of machine code")
     parser.add_argument("--show", type=int, default=10)
     options = parser.parse_args()
-    ops = [op for op in table.ARITHMETIC if op.mnemonic.startswith(options.only) and op.fn is not configure]
+    ops = [op for op in table.OPS if op.mnemonic.startswith(tuple(options.only)) and op.fn is not configure]
     here = Here(not options.python)
     generator = Generator(options.seed, ops, here)
     cases = [generator.case() for _ in range(options.count)]

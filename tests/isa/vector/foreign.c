@@ -11,7 +11,6 @@ struct machine {
     uint8_t v[1024], memory[2048];
 };
 
-static struct machine one;
 static volatile int trapped;
 
 static void on_trap(int number, siginfo_t *info, void *context)
@@ -47,16 +46,21 @@ int main(void)
     sigaction(SIGSEGV, &action, 0);
     setvbuf(stdout, 0, _IONBF, 0);
     uint32_t *code = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    while (fread(&one, sizeof one, 1, stdin) == 1) {
-        if (one.base)
-            one.x10 += (uint64_t)one.memory;
-        code[0] = one.word;
+    /* Nothing is before and behind the page that the memory ends with. */
+    char *area = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct machine *one = (struct machine *)(area + 2 * 4096 - sizeof *one);
+    mprotect(area, 4096, PROT_NONE);
+    mprotect(area + 2 * 4096, 4096, PROT_NONE);
+    while (fread(one, sizeof *one, 1, stdin) == 1) {
+        if (one->base)
+            one->x10 += (uint64_t)one->memory;
+        code[0] = one->word;
         code[1] = 0x00008067;
         __builtin___clear_cache((char *)code, (char *)(code + 2));
         trapped = 0;
-        run(&one, code);
-        one.trap = trapped;
-        fwrite(&one, sizeof one, 1, stdout);
+        run(one, code);
+        one->trap = trapped;
+        fwrite(one, sizeof *one, 1, stdout);
     }
     return 0;
 }

@@ -1,4 +1,4 @@
-"""Vector arithmetic against QEMU: random instructions in plain Python and as machine code leave equal machines."""
+"""Vectors against QEMU: random instructions in plain Python and as machine code leave equal machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from popek.isa.vector.config import configure
 from tests.isa.vector.machine import SIZE, Generator, Here, Machine, described, differences, elsewhere, there_is_qemu
 
 COUNT = 2500
-OPS = [op for op in table.ARITHMETIC if op.fn is not configure]
+OPS = [op for op in table.OPS if op.fn is not configure]
 
 
 @pytest.mark.skipif(not there_is_qemu(), reason="no qemu-riscv64 or no cross compiler")
