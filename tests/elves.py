@@ -112,3 +112,28 @@ def linux_image(size: int = 0x2000, in_memory: int = 0x10_0000, code: bytes = b"
     """A raw kernel with Linux's RISC-V boot header, `code` behind it."""
     head = struct.pack("<IIQQQI12x8s4sI", 0x0400006F, 0, 0x20_0000, in_memory, 0, 2, b"RISCV\0\0\0", b"RSC\x05", 0)
     return (head + code).ljust(size, b"\0")
+
+
+def sections(
+    data: bytes, extra: list[tuple[bytes, int, int, int, bytes]], symbols: list[tuple[str, int, int]]
+) -> bytes:
+    """An ELF file of `elf` with sections: `extra` (name, type, flags, address, content), and a table of symbols of
+    functions (name, address, size)."""
+    strings, table_ = b"\0", bytes(24)
+    for name, value, size in symbols:
+        table_ += struct.pack("<IBBHQQ", len(strings), 0x12, 0, 1, value, size)
+        strings += name.encode("utf-8", "surrogateescape") + b"\0"
+    parts = [*extra, (b".symtab", 2, 0, 0, table_), (b".strtab", 3, 0, 0, strings)]
+    names = b"\0" + b"".join(name + b"\0" for name, *_ in parts) + b".shstrtab\0"
+    parts.append((b".shstrtab", 3, 0, 0, names))
+    headers, at = bytes(64), len(data)
+    for name, kind, flags, address, content in parts:
+        link = len(parts) - 1 if kind == 2 else 0
+        where = names.index(b"\0" + name + b"\0") + 1
+        headers += struct.pack("<IIQQQQIIQQ", where, kind, flags, address, at, len(content), link, 1, 8, 24)
+        data += content
+        at += len(content)
+    head = bytearray(data)
+    struct.pack_into("<Q", head, 40, len(data))
+    struct.pack_into("<HHH", head, 58, 64, len(parts) + 1, len(parts))
+    return bytes(head) + headers

@@ -57,22 +57,23 @@ class Elf(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """One entry of a symbol table. `section`: 0 if it is defined elsewhere."""
+    """One entry of a symbol table. `section`: 0 if it is defined elsewhere; `size`: 0 if nobody knows."""
 
     name: bytes
     kind: int
     section: int
     value: int
+    size: int
 
 
 def symbols(
     data: memoryview, sections: tuple[int, int, int], tables: tuple[int, ...] = (SHT_SYMTAB,)
 ) -> Iterator[Symbol]:
     """The symbols of the tables of these kinds; `sections` as in Elf. Of a damaged table none."""
-    offset, size, number = sections
-    if size != _SHDR.size or offset + size * number > len(data):
+    offset, each, number = sections
+    if each != _SHDR.size or offset + each * number > len(data):
         return
-    headers = [_SHDR.unpack_from(data, offset + i * size) for i in range(number)]
+    headers = [_SHDR.unpack_from(data, offset + i * each) for i in range(number)]
     for header in headers:
         if header[1] not in tables or header[6] >= number:
             continue
@@ -80,10 +81,10 @@ def symbols(
         names = bytes(data[strings[4] : strings[4] + strings[5]])
         table = data[header[4] : header[4] + header[5]]
         for at in range(0, len(table) - _SYM.size + 1, _SYM.size):
-            start, info, _, section, value, _ = _SYM.unpack_from(table, at)
+            start, info, _, section, value, size = _SYM.unpack_from(table, at)
             end = names.find(b"\0", start)
             if end >= 0:
-                yield Symbol(names[start:end], info & 15, section, value)
+                yield Symbol(names[start:end], info & 15, section, value, size)
 
 
 def functions(data: memoryview) -> list[Symbol]:

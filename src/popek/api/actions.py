@@ -6,6 +6,7 @@ What is here decides and waits; how a machine is put together is api/machine, ho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,14 +16,13 @@ from popek.base.errors import BadInput
 if TYPE_CHECKING:
     from popek.api.checks import Check
     from popek.api.machine import Machine
-    from popek.api.sampler import Sample
+    from popek.api.profile import Profile
     from popek.api.session import Session
     from popek.images.catalog import Image
     from popek.images.keeping import State
 
 
 LEAST_MEMORY = 128 << 20  # with less, Debian's kernel panics before it has a console, and waits for ever
-SAMPLING = 0.001  # seconds between the samples of a profile
 
 
 class Ended(NamedTuple):
@@ -57,7 +57,7 @@ def boot(
     progress: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
     agreed: Callable[[str], None] | None = None,
-    profile: Callable[[dict[Sample, int]], None] | None = None,
+    profile: Profile | None = None,
 ) -> Ended:
     """Run a machine to its end, or through as many resets as its guest asks for.
 
@@ -71,14 +71,17 @@ def boot(
 
     spec.checked()
     warn = warn and once(warn)
+    if profile:
+        profile.prepare(spec)
     while True:
-        with Machine(spec, serial_out=output, progress=progress, warn=warn) as machine:
+        with (
+            Machine(spec, serial_out=output, progress=progress, warn=warn) as machine,
+            profile.watching(machine) if profile else nullcontext(),
+        ):
             if dtb_out:
                 with open(dtb_out, "wb") as file:
                     file.write(machine.device_tree)
                 dtb_out = ""
-            if profile:
-                machine.watch(SAMPLING)
             began = Clock.now() if statistics else None
             machine.start()
             signal = attend(machine)
@@ -87,8 +90,6 @@ def boot(
             counted = summary(machine.stats(), machine.counters(), began) if began else {}
             if agreed and spec.check:
                 agreed(machine.agreement())
-            if profile:
-                profile(machine.seen())
         if signal:
             return Ended("stopped", 128 + signal if signal > 0 else 0, counted)
         if outcome.kind == "reset" and reboot:
@@ -142,10 +143,11 @@ def run(
     stderr: int = 2,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
+    profile: Profile | None = None,
 ) -> int:
     """Run a command in a fresh guest and forget the guest; the command's exit status.
 
-    `attend(session)` serves it as in `boot`.
+    `attend(session)` serves it as in `boot`, `profile` hears of the samples.
     """
     from popek.api.machine import Machine
     from popek.api.session import Session
@@ -166,12 +168,17 @@ def run(
         engine=engine,
         name=name,
     ).checked()
+    if profile:
+        profile.prepare(spec)
     request = agent.requests(command, tty, env, workdir or None)
     session = Session(request, tty=tty, size=size, stdout=stdout, stderr=stderr)
     try:
-        with Machine(
-            spec, serial_out=session.serial, ports=session.ports, progress=progress, warn=warn and once(warn)
-        ) as machine:
+        with (
+            Machine(
+                spec, serial_out=session.serial, ports=session.ports, progress=progress, warn=warn and once(warn)
+            ) as machine,
+            profile.watching(machine) if profile else nullcontext(),
+        ):
             session.attach(machine)
             machine.start()
             signal = attend(session)

@@ -182,14 +182,17 @@ class NativeCore:
         retired = self._call("retired", _u64, _u64, _u64)
         return [(retired(self._here, i), [stops(self._here, i, c) for c in range(40)]) for i in range(self.harts)]
 
-    def places(self) -> list[tuple[int, int, bool]]:
-        """Where the harts are now: pc, mode, asleep. Any thread; of engines that keep both in memory."""
-        at = self._call("mode_offset", _u64)()
+    def places(self) -> list[tuple[int, int, int, int, int]]:
+        """Of the harts that run: pc, mode, satp, tp, sscratch. Any thread; of engines that keep them in memory."""
+        look = self._call("look", None, _u64, _u64, _u64)
         asleep = self._call("sleeps", _u64, _u64, _u64)
-        return [
-            (_u64.from_address(hart).value, _u32.from_address(hart + at).value & 3, asleep(self._here, i) != 0)
-            for i, hart in enumerate(self._hart)
-        ]
+        found = []
+        for i in range(self.harts):
+            if not asleep(self._here, i):
+                words = (_u64 * 5)()
+                look(self._here, i, ctypes.addressof(words))
+                found.append((words[0], words[1], words[2], words[3], words[4]))
+        return found
 
     def free(self) -> None:
         """After all threads have ended."""

@@ -23,7 +23,7 @@ from popek.isa.hart import (
 )
 from popek.isa.pmp import pmp_open
 from popek.isa.status import MEDELEG_WRITABLE, SUPERVISOR_INTERRUPTS
-from popek.lang import Array, Opaque, addr_of, atomic_load, cast, fn, struct, u32, u64
+from popek.lang import Array, Opaque, addr_of, at_u64, atomic_load, cast, fn, struct, u32, u64
 from popek.vmm import allocator, console, timers
 from popek.vmm.port import monotonic
 from popek.vmm.vm import NEVER, POLL_STATE, STARTED, STOPPED, VM
@@ -160,9 +160,14 @@ def stops(g: Guest, i: u64, cause: u64) -> u64:
 
 
 @fn(export=True)
-def mode_offset() -> u64:
-    """Where in a Hart its mode is; pc is first."""
-    return addr_of(cast(Hart, 4096).mode) - 4096
+def look(g: Guest, i: u64, into: u64) -> None:
+    """Where hart `i` is, five words: pc, mode, satp, tp, sscratch. Any thread, of engines that keep them in memory."""
+    h = g.hart[i]
+    at_u64(into).value = h.pc
+    at_u64(into + 8).value = u64(h.mode)
+    at_u64(into + 16).value = h.satp
+    at_u64(into + 24).value = h.x[4]
+    at_u64(into + 32).value = h.sscratch
 
 
 @fn(export=True)

@@ -21,7 +21,7 @@ from popek.base.memory import Block
 from popek.devices.bus import Bus, GuestMemory, Line
 
 if TYPE_CHECKING:
-    from popek.api.sampler import Sample, Sampler
+    from popek.api.sampler import Sampler, Seen
     from popek.api.spec import Spec
 
 RAM_BASE = image.RAM_BASE
@@ -188,20 +188,19 @@ class Machine:
             self._sampling = self._thread("sampler", self._sampler.run)
         self._thread("serial", self._serial)
 
-    def watch(self, period: float) -> None:
+    def watch(self, period: float, name_at: int = 0) -> None:
         """Before the start: look every `period` seconds where the harts are and who called."""
         from popek.api.sampler import Sampler
 
-        self._sampler = Sampler(self._core, period)
+        self._sampler = Sampler(self._core, self._memory, period, name_at)
 
-    def seen(self) -> dict[Sample, int]:
-        """What was seen how often, after the end; nothing without `watch`."""
-        if self._sampler is None:
-            return {}
+    def seen(self) -> Seen:
+        """What was seen how often, after the end of a machine that was watched."""
+        assert self._sampler is not None
         self._sampler.end()
         if self._sampling is not None:
             self._sampling.join()
-        return self._sampler.samples
+        return self._sampler.seen()
 
     def _thread(self, name: str, function: Callable[..., None], *arguments: Any) -> threading.Thread:
         thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)

@@ -109,7 +109,7 @@ def exports() -> list[Any]:
 
     return [guest.guest_size, guest.prepare, guest.start_at, guest.hart_address, guest.run_timers, guest.stop,
             guest.outcome, guest.take_output, guest.give_input, guest.close_output, guest.set_source, guest.stops,
-            guest.retired, guest.mode_offset, guest.sleeps]
+            guest.retired, guest.look, guest.sleeps]
 
 
 def step_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:

@@ -197,9 +197,9 @@ class ReferenceCore:
         """Of each hart: instructions retired, stops by cause."""
         return [(h.instret, list(self._guest.vm.hart[h.hartid].stops[:STOPS])) for h in self.harts]
 
-    def places(self) -> list[tuple[int, int, bool]]:
-        """Where the harts are now: pc, mode, asleep. Any thread."""
-        return [(h.pc, h.mode, h.hartid in self._asleep) for h in self.harts]
+    def places(self) -> list[tuple[int, int, int, int, int]]:
+        """Of the harts that run: pc, mode, satp, tp, sscratch. Any thread."""
+        return [(h.pc, h.mode, h.satp, h.x[4], h.sscratch) for h in self.harts if h.hartid not in self._asleep]
 
     def free(self) -> None:
         """Nothing to give back."""

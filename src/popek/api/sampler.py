@@ -11,42 +11,65 @@ import struct
 import threading
 from typing import Any, NamedTuple
 
+from popek.api import profile_pages as pages
 from popek.base.memory import Block
+from popek.devices.bus import GuestMemory
 
 DEPTH_SHIFT = 8
 NATIVE = "popek.engine.optimizing.tracing."
 # As engine/optimizing/tracing has them, which a start from the cache does not import.
 _RING = struct.Struct("<2Q")
 _TRACES = 64
-_TRACE = struct.Struct("<26Q")
+_TRACE = struct.Struct("<2Q16s50Q")
+KERNEL = 1 << 63
+SUPERVISOR = 1
+
+
+class Place(NamedTuple):
+    """An address of code: physical page and the number of its content, both 0 if it could not be found."""
+
+    pc: int
+    page: int
+    content: int
 
 
 class Sample(NamedTuple):
-    """One way in which a hart was found. `frames`: where its callers go on, the innermost first."""
+    """One way in which a hart was found. `places`: where it is, and the last bytes of the calls that led there."""
 
     mode: int
-    pc: int
-    frames: tuple[int, ...]
+    satp: int
+    task: bytes  # the name of Linux's task, as far as it is known
+    places: tuple[Place, ...]
+
+
+class Seen(NamedTuple):
+    """Samples, how often they were seen, and the pages that they speak of by number."""
+
+    samples: dict[Sample, int]
+    pages: list[bytes]
 
 
 class Sampler:
-    """`run` is the thread, `end` ends it (any thread); then `samples` says how often what was seen."""
+    """`run` is the thread, `end` ends it (any thread); then `seen` says how often what was seen."""
 
-    def __init__(self, core: Any, period: float) -> None:
-        """`core`: as api/machine has it; `period`: seconds."""
-        self.samples: dict[Sample, int] = {}
-        self._period = period
-        self._core = core
+    def __init__(self, core: Any, memory: GuestMemory, period: float, name_at: int) -> None:
+        """`core`: as api/machine has it; `period`: seconds; `name_at`: where in a Linux task its name is, or 0."""
+        self._samples: dict[Sample, int] = {}
+        self._contents = pages.Contents()
+        self._period, self._name_at = period, name_at
+        self._core, self._memory = core, memory
         self._ending = threading.Event()
-        self._rings: list[Block] = []
+        self._rings: list[tuple[Block, dict[int, int]]] = []  # numbers of contents: the ring's, ours
         library = getattr(core, "template_library", 0)
         if library:
             u64 = ctypes.c_uint64
             size = core.function(NATIVE + "ring_size", u64)()
-            into = core.function(NATIVE + "trace_into", None, u64, u64)
+            self._contents_at = core.function(NATIVE + "contents_at", u64)()
+            into = core.function(NATIVE + "trace_into", None, u64, u64, u64)
             for i in range(core.harts):
-                self._rings.append(Block(size))
-                into(core.hart_address(i), self._rings[-1].address)
+                ring = Block(size)
+                self._rings.append((ring, {0: 0}))
+                into(core.hart_address(i), ring.address, name_at)
             ask = core.function(NATIVE + "ask", None, u64, u64)
             self._ask = lambda: ask(library, core.harts)
 
@@ -64,20 +87,42 @@ class Sampler:
         """Enough."""
         self._ending.set()
 
+    def seen(self) -> Seen:
+        """After the end of the thread."""
+        return Seen(self._samples, self._contents.pages)
+
     def _collect(self) -> None:
         """Take what harts have noted."""
-        for ring in self._rings:
+        for ring, numbers in self._rings:
             written, taken = _RING.unpack_from(ring.view)
             for at in range(taken, written):
-                pc, about, *frames = _TRACE.unpack_from(ring.view, _RING.size + at % _TRACES * _TRACE.size)
-                self._count(Sample(about & 3, pc, tuple(frames[: about >> DEPTH_SHIFT])))
+                about, satp, task, *words = _TRACE.unpack_from(ring.view, _RING.size + at % _TRACES * _TRACE.size)
+                depth = 1 + (about >> DEPTH_SHIFT)
+                places = []
+                for pc, page in zip(words[: 2 * depth : 2], words[1 : 2 * depth : 2], strict=True):
+                    number = page % pages.PAGE
+                    if number not in numbers:
+                        start = self._contents_at + number * pages.PAGE
+                        numbers[number] = self._contents.number(bytes(ring.view[start : start + pages.PAGE]))
+                    places.append(Place(pc, page - number, numbers[number]))
+                self._count(about & 3, satp, task, tuple(places))
             ctypes.c_uint64.from_address(ring.address + 8).value = written
 
-    def _count(self, sample: Sample) -> None:
-        self.samples[sample] = self.samples.get(sample, 0) + 1
+    def _count(self, mode: int, satp: int, task: bytes, places: tuple[Place, ...]) -> None:
+        sample = Sample(mode, satp, task.partition(b"\0")[0], places)
+        self._samples[sample] = self._samples.get(sample, 0) + 1
 
     def _look(self) -> None:
         """At an engine whose harts cannot be asked: where they are now, without callers."""
-        for pc, mode, asleep in self._core.places():
-            if not asleep:
-                self._count(Sample(mode, pc, ()))
+        for pc, mode, satp, tp, sscratch in self._core.places():
+            mode &= 3
+            page = pages.physical(self._memory, pc, mode, satp) // pages.PAGE * pages.PAGE
+            number = self._contents.number(self._memory.read(page, pages.PAGE)) if page else 0
+            task = tp if mode == SUPERVISOR and tp >= KERNEL else sscratch
+            self._count(mode, satp, self._name(task, satp), (Place(pc, page, number),))
+
+    def _name(self, task: int, satp: int) -> bytes:
+        if not self._name_at or task < KERNEL:
+            return b""
+        words = (pages.word(self._memory, task + self._name_at + i, satp) for i in (0, 8))
+        return b"".join(word.to_bytes(8, "little") for word in words)

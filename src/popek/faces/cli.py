@@ -64,10 +64,12 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as end:  # argparse has said it all
         return end.code if isinstance(end.code, int) else OUR_ERROR
     match chosen.command:
-        case "boot" | "profile":
+        case "boot":
             from popek.faces.commands import boot as command
         case "run":
             from popek.faces.commands import run as command  # type: ignore[no-redef]
+        case "profile" | "profile run":
+            from popek.faces.commands import profile as command  # type: ignore[no-redef]
         case _:
             from popek.faces.commands import keeping as command  # type: ignore[no-redef]
     return command.main(chosen)

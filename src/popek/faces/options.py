@@ -24,6 +24,10 @@ popek runs virtual machines: unmodified RISC-V Linux, on any Linux host that has
   popek boot Image --initrd i.gz     a kernel of your own, on the serial console
   popek doctor                       what works on this host, and what is missing
 """
+PROFILE = """\
+Samples are taken every millisecond, at the next backward branch, indirect jump or trap. Names of kernel functions come
+from the kernel, those of programs from the ELF files in the initrd and on ext4 disks, more from --symbols."""
+RUNNING = ("run", "profile run")  # what takes a command for the guest
 STATUS = "Exit status: 125 our own error, 126/127 as in a shell, 128+n signal n, else the guest's."
 
 
@@ -37,6 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The chosen command with its options. Raises SystemExit after help and after errors."""
+    arguments = _joined(arguments)
     known = parser(*arguments[:1])
     arguments, guest_command = _split(arguments, known)
     if arguments[:1] in (
@@ -46,16 +51,32 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         arguments = ["--check=step" if text == "--check" else text for text in arguments]
     chosen = known.parse_args(arguments)
     if guest_command:
-        if chosen.command != "run":
+        if chosen.command not in RUNNING:
             known.error(f"only `popek run` takes a command after --, not `popek {chosen.command}`")
         chosen.guest_command = guest_command
     return chosen
 
 
+def _joined(arguments: list[str]) -> list[str]:
+    """`profile run` is a command of its own, whichever options stand between."""
+    if arguments[:1] == ["profile"]:
+        takes = parser("profile").with_value  # type: ignore[attr-defined]
+        value = False
+        for at, text in enumerate(arguments[1:], 1):
+            if value or text.startswith("-"):
+                value = not value and text in takes
+            elif text == "run":
+                return ["profile run", *arguments[1:at], *arguments[at + 1 :]]
+            else:
+                break
+    return arguments
+
+
 def _split(arguments: list[str], known: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
     """Ours, and the guest's command, whose options are its own: it begins after `--` or as second word after `run`."""
     words = 0
-    takes = known.with_value if arguments[:1] == ["run"] else frozenset()  # type: ignore[attr-defined]
+    running = arguments[0] in RUNNING if arguments else False
+    takes = known.with_value if running else frozenset()  # type: ignore[attr-defined]
     value = False
     for at, text in enumerate(arguments):
         if value:
@@ -66,7 +87,7 @@ def _split(arguments: list[str], known: argparse.ArgumentParser) -> tuple[list[s
             value = text in takes
         else:
             words += 1
-            if words == 3 and arguments[0] == "run":
+            if words == 3 and running:
                 return arguments[:at], arguments[at:]
     return arguments, []
 
@@ -77,7 +98,8 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_Version())  # type: ignore[arg-type]
     commands = top.add_subparsers(prog="popek", dest="command", metavar="COMMAND", required=True)
     known: dict[str, Callable[[_Commands], frozenset[str] | None]] = {
-        "run": _run, "boot": _boot, "profile": _profile, "image": _image, "prune": _prune, "doctor": _doctor
+        "run": _run, "boot": _boot, "profile": _profile, "profile run": _profile_run, "image": _image,
+        "prune": _prune, "doctor": _doctor
     }  # fmt: skip
     for name, add in known.items():
         if name == only or only not in known:
@@ -124,20 +146,27 @@ def _add(commands: _Commands, name: str, help: str, epilog: str) -> argparse.Arg
 
 def _run(commands: _Commands) -> frozenset[str]:
     """Returns those options that a value follows."""
-    p = _add(
-        commands,
-        "run",
-        "run a command, or a shell, in a fresh guest made from an image",
-        f"""\
+    about = f"""\
 The guest starts from a copy-on-write view of the image: what it changes is forgotten when it ends.
 Piped input and output are the command's own, stdout and stderr apart, 8-bit clean:
   tar c . | popek run debian -- tar tv
 On a terminal: {RUN_KEYS}. Ctrl-C and window size go to the guest.
-{STATUS}""",
+{STATUS}"""
+    return _with_value(
+        _running(commands, "run", "run a command, or a shell, in a fresh guest made from an image", about)
     )
+
+
+def _with_value(p: argparse.ArgumentParser) -> frozenset[str]:
+    return frozenset(text for action in p._actions if action.nargs is None for text in action.option_strings)
+
+
+def _running(commands: _Commands, name: str, help: str, about: str) -> argparse.ArgumentParser:
+    """A command with the options of a guest made from an image."""
+    p = _add(commands, name, help, about)
     p.add_argument("image", metavar="NAME", help="debian, busybox; `popek image ls` shows all")
     p.set_defaults(guest_command=[])
-    p.usage = "popek run [OPTION]... NAME [[--] COMMAND [ARGUMENT]...]"
+    p.usage = f"popek {name} [OPTION]... NAME [[--] COMMAND [ARGUMENT]...]"
     p.add_argument("-i", "--interactive", action="store_true", help="pass stdin on (it always is)")
     tty = p.add_mutually_exclusive_group()
     tty.add_argument(
@@ -155,23 +184,41 @@ On a terminal: {RUN_KEYS}. Ctrl-C and window size go to the guest.
     p.add_argument("--engine", default="auto", metavar="NAME", help=argparse.SUPPRESS)
     p.add_argument("-q", "--quiet", action="store_true", help="errors only on stderr")
     p.add_argument("--no-progress", action="store_true", help="no progress lines")
-    return frozenset(text for action in p._actions if action.nargs is None for text in action.option_strings)
+    return p
 
 
-def _profile(commands: _Commands) -> None:
+def _profile(commands: _Commands) -> frozenset[str]:
     help = "boot as `popek boot` does, and tell at the end in which functions the guest spent its time"
     p = _booting(
         commands,
         "profile",
         help,
         f"""\
-Samples are taken every millisecond, at the next backward branch, indirect jump or trap. Names come from --symbols, or
-from KERNEL if that is an ELF file. The table is printed on stdout behind what the guest printed.
+`popek profile run [OPTION]... NAME -- COMMAND` does so with a command, as `popek run` runs it.
+{PROFILE} The table is printed on stdout behind what the guest printed.
 {STATUS}""",
     )
+    return _profiling(p)
+
+
+def _profile_run(commands: _Commands) -> frozenset[str]:
+    help = "run a command as `popek run` does, and tell at the end in which functions the guest spent its time"
+    about = f"""\
+{PROFILE} The table is printed on stderr; stdout is the command's own.
+{STATUS}"""
+    p = _running(commands, "profile run", help, about)
+    p.add_argument("--json", action="store_true", help="the table as JSON")
+    return _profiling(p)
+
+
+def _profiling(p: argparse.ArgumentParser) -> frozenset[str]:
     p.add_argument("--out", default="", metavar="FILE.svg", help="write a flame graph there")
     p.add_argument("--top", default="20", metavar="N", help="lines of the table (default %(default)s)")
-    p.add_argument("--symbols", action="append", default=[], metavar="FILE", help="an ELF file or a System.map")
+    p.add_argument(
+        "--symbols", action="append", default=[], metavar="FILE[@ADDR]",
+        help="more names: an ELF file or a System.map; with ADDR (hex) it lies so far from where it was linked for",
+    )  # fmt: skip
+    return _with_value(p)
 
 
 def _boot(commands: _Commands) -> None:

@@ -76,6 +76,7 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         watching.set_state,
         watching.watch_statistic,
         tracing.ring_size,
+        tracing.contents_at,
         tracing.trace_into,
         tracing.ask,
         pages.reset_hart,

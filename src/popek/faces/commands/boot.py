@@ -16,15 +16,14 @@ from popek.faces.pump import Signals, pump
 
 if TYPE_CHECKING:
     from popek.api.machine import Machine
-    from popek.api.sampler import Sample
+    from popek.api.profile import Profile
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-def main(chosen: argparse.Namespace) -> int:
+def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
     """Run the machine on this terminal; the exit status."""
     spec = specification(chosen).checked()
-    profile = Profile(chosen) if chosen.command == "profile" else None
     raw = terminal.ours(STDIN)
     # A terminal in the background belongs to somebody else; anything else is the guest's input.
     source = -1 if os.isatty(STDIN) and not raw else STDIN
@@ -40,61 +39,11 @@ def main(chosen: argparse.Namespace) -> int:
             progress=say if os.isatty(STDERR) else None,  # the first start of all compiles the machine
             warn=say,
             agreed=say,
-            profile=profile.take if profile else None,
+            profile=profile,
         )
-    if profile is not None:
-        profile.show()
-        if chosen.stats:
-            _print_statistics(ended.statistics, False)
-    elif chosen.stats or chosen.json:
+    if chosen.stats or chosen.json:
         _print_statistics(ended.statistics, chosen.json)
     return ended.status
-
-
-class Profile:
-    """`popek profile`: names first, so that a wrong file is told before the guest runs; then what samples say."""
-
-    def __init__(self, chosen: argparse.Namespace) -> None:
-        from popek.api.profile import Symbols
-
-        self.chosen = chosen
-        self.top = number(chosen.top, "--top")
-        self.symbols = Symbols()
-        for path in chosen.symbols:
-            self.symbols.add(path)
-        kernel = chosen.kernel or chosen.kernel_option
-        if kernel and not chosen.symbols:
-            with contextlib.suppress(BadInput):  # a kernel without symbols: addresses, then
-                self.symbols.add(kernel)
-        self.stacks: dict[tuple[str, ...], int] = {}
-
-    def take(self, seen: dict[Sample, int]) -> None:
-        """The samples of one start of the machine."""
-        from popek.api.profile import stacks
-
-        for stack, count in stacks(seen, self.symbols).items():
-            self.stacks[stack] = self.stacks.get(stack, 0) + count
-
-    def show(self) -> None:
-        """Table and flame graph."""
-        from popek.api.profile import flame, table
-
-        if self.chosen.out:
-            title = f"popek profile {self.chosen.kernel or self.chosen.kernel_option or self.chosen.bios}"
-            with open(self.chosen.out, "w", encoding="utf-8") as file:
-                file.write(flame(self.stacks, title))
-        rows = table(self.stacks)[: self.top]
-        everything = sum(self.stacks.values())
-        if self.chosen.json:
-            import json
-
-            made = {"samples": everything, "functions": [row._asdict() for row in rows]}
-            print(json.dumps(made))
-            return
-        print(f"{'self':>7} {'total':>7} {'samples':>8}  where    function ({everything} samples)")
-        for row in rows:
-            own, total = 100 * row.own / everything, 100 * row.total / everything
-            print(f"{own:6.2f}% {total:6.2f}% {row.own:8}  {row.where:8} {row.name}")
 
 
 class Serial:

@@ -17,12 +17,13 @@ from popek.faces.progress import Progress
 from popek.faces.pump import Signals, pump
 
 if TYPE_CHECKING:
+    from popek.api.profile import Profile
     from popek.api.session import Session
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-def main(chosen: argparse.Namespace) -> int:
+def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
     """The guest command's exit status."""
     memory, harts = parse_size(chosen.memory), number(chosen.cpus, "--cpus")
     if not 1 <= harts <= MAX_HARTS:
@@ -65,6 +66,7 @@ def main(chosen: argparse.Namespace) -> int:
             stderr=STDERR,
             progress=None if chosen.quiet or not os.isatty(STDERR) else say,
             warn=None if chosen.quiet else say,
+            profile=profile,
         )
 
 
