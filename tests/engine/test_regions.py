@@ -7,7 +7,7 @@ import ctypes
 import pytest
 
 from popek.engine.optimizing.image import Span
-from popek.engine.optimizing.state import BAD, ELSEWHERE, INSTALLED, STALE, THERE
+from popek.engine.optimizing.state import BAD, E_INSIDE, ELSEWHERE, INSTALLED, STALE, THERE
 from popek.isa import table
 from tests.engine import handmade
 from tests.engine.native import RAM, NativeMachine
@@ -81,12 +81,17 @@ def run(m: NativeMachine, times: int = 10, **more: str) -> int:
 
 
 def test_entered_and_left_with_an_exact_count() -> None:
-    m, plain = machine(), NativeMachine()
-    plain.write(LOOP, CODE)
+    m, plain, counting = NativeMachine(), NativeMachine(), NativeMachine()
+    counting.engine.measure(counting.address())
+    for one in (m, plain, counting):
+        one.write(LOOP, CODE)
+    assert m.install(loop(wrong=1000), LOOP) == counting.install(loop(wrong=1000), LOOP) == INSTALLED
     for _ in range(3):
+        assert run(counting) == 1050
         assert run(m) == 1050
         assert run(plain) == 50
-    assert m.hart.instret == plain.hart.instret
+    assert m.hart.instret == plain.hart.instret == counting.hart.instret
+    assert counting.hart.engine[E_INSIDE] == 3 * 31 and m.hart.engine[E_INSIDE] == 0
 
 
 def test_translated_before() -> None:

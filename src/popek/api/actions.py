@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from popek.api.machine import Machine
     from popek.api.profile import Profile
     from popek.api.session import Session
+    from popek.api.statistics import Measure
     from popek.images.catalog import Image
     from popek.images.keeping import State
 
@@ -67,13 +68,13 @@ def boot(
     `profile` of where samples found the harts.
     """
     from popek.api.machine import Machine
-    from popek.api.statistics import Clock, summary
 
     spec.checked()
     warn = warn and once(warn)
     if profile:
         profile.prepare(spec)
     while True:
+        measure = _measure(statistics)
         with (
             Machine(spec, serial_out=output, progress=progress, warn=warn) as machine,
             profile.watching(machine) if profile else nullcontext(),
@@ -82,12 +83,13 @@ def boot(
                 with open(dtb_out, "wb") as file:
                     file.write(machine.device_tree)
                 dtb_out = ""
-            began = Clock.now() if statistics else None
+            if measure:
+                measure.start(machine)
             machine.start()
             signal = attend(machine)
             outcome = machine.wait()
             assert outcome is not None  # there is no timeout
-            counted = summary(machine.stats(), machine.counters(), began) if began else {}
+            counted = measure.summary(machine) if measure else {}
             if agreed and spec.check:
                 agreed(machine.agreement())
         if signal:
@@ -96,6 +98,14 @@ def boot(
             continue
         status = outcome.code & 0xFF or bool(outcome.code) if outcome.kind == "fail" else 0
         return Ended(outcome.kind, int(status), counted)
+
+
+def _measure(wanted: bool) -> Measure | None:
+    if not wanted:
+        return None
+    from popek.api.statistics import Measure
+
+    return Measure()
 
 
 def image(name: str, progress: Callable[..., None]) -> Image:
@@ -144,10 +154,11 @@ def run(
     progress: Callable[[str], None] | None = None,
     warn: Callable[[str], None] | None = None,
     profile: Profile | None = None,
+    measured: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
     """Run a command in a fresh guest and forget the guest; the command's exit status.
 
-    `attend(session)` serves it as in `boot`, `profile` hears of the samples.
+    `attend(session)` serves it as in `boot`, `profile` hears of the samples, `measured` what it cost (statistics).
     """
     from popek.api.machine import Machine
     from popek.api.session import Session
@@ -172,6 +183,7 @@ def run(
         profile.prepare(spec)
     request = agent.requests(command, tty, env, workdir or None)
     session = Session(request, tty=tty, size=size, stdout=stdout, stderr=stderr)
+    measure = _measure(measured is not None)
     try:
         with (
             Machine(
@@ -180,11 +192,15 @@ def run(
             profile.watching(machine) if profile else nullcontext(),
         ):
             session.attach(machine)
+            if measure:
+                measure.start(machine)
             machine.start()
             signal = attend(session)
             if not signal and session.undecided:
                 machine.wait()  # raises what went wrong with the machine itself
             session.stop()
+            if measure and measured:
+                measured(measure.summary(machine))
         return 128 + signal if signal > 0 else 0 if signal else session.result()
     finally:
         session.close()

@@ -6,6 +6,7 @@ Knows names of exported functions and nothing of layouts, so that a start from t
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from popek.api import native
 from popek.base.memory import Block
 
 if TYPE_CHECKING:
+    from popek.engine.codecache import CodeCache
     from popek.engine.optimizing.manager import Manager
     from popek.lang.objects import Library
 
@@ -32,7 +34,10 @@ class NativeCore:
         """`build`: of the native code, if it is not the engine's usual one."""
         self.harts = harts
         engine = "template" if engine == "optimizing" else engine  # which comes on top: `optimize`
-        self._library: Library = native.image(build or engine, progress, warn).link()
+        self._kept: dict[str, bool] = {}  # builds, by whether the cache had them
+        heard = self._look_for("native", build or engine, progress)
+        template_heard = self._look_for("templates", "templates", progress) if engine == "template" else None
+        self._library: Library = native.image(build or engine, heard, warn).link()
         self._functions: dict[str, Any] = {}
         self._answer = ctypes.CFUNCTYPE(_u64, _u64)(answer)
         self._guest = Block(self._call("guest_size", _u64)())
@@ -47,10 +52,12 @@ class NativeCore:
         self._hart = [hart(self._here, i) for i in range(harts)]
         self._keep: list[Any] = []
         self._manager: Manager | None = None
+        self._cache: CodeCache | None = None
+        self._spent = [0.0] * harts
         self.template_library = 0  # host address; 0: another engine
         self._warn = warn
         if engine == "template":
-            self._attach_template(progress, warn)
+            self._attach_template(template_heard, warn)
             self._run = self._library.call("popek.engine.template.run.run_hart", None, _u64)
             wrote = "popek.engine.template.coherence.device_wrote"
             self._wrote: Any = self._library.call(wrote, None, _u64, _u64, _u64)
@@ -64,6 +71,19 @@ class NativeCore:
             ("stop", None, (_u64, _u32)), ("close_output", None, (_u64,)),
         ):  # fmt: skip
             self._functions[name] = self._call(name, result, *arguments)
+
+    def _look_for(
+        self, name: str, build: str, progress: Callable[[str], None] | None
+    ) -> Callable[[str], None]:  # fmt: skip
+        """Note whether the cache has a build. What is returned hears if it has to be made."""
+        self._kept[name] = native.kept(build)
+
+        def made(text: str) -> None:
+            self._kept[name] = False
+            if progress is not None:
+                progress(text)
+
+        return made
 
     def _call(self, name: str, result: Any, *arguments: Any) -> Any:
         return self._library.call(f"popek.api.guest.{name}", result, *arguments)
@@ -101,7 +121,7 @@ class NativeCore:
         from popek.engine.optimizing.manager import Manager
         from popek.engine.optimizing.places import Policy
 
-        cache = CodeCache.open(native.key("regions"), self._warn)
+        cache = self._cache = CodeCache.open(native.key("regions"), self._warn)
         policy = Policy.eager() if eager else Policy.usual()
         self._manager = Manager(
             self._library, self._template.library.address, self.harts, cache, policy, self._warn or (lambda text: None)
@@ -132,13 +152,30 @@ class NativeCore:
             counted |= self._manager.statistics()
         return counted
 
+    def measure(self) -> None:
+        """Measure also what costs time to be measured. Before the harts run."""
+        if self.template_library:
+            for hart in self._hart:
+                self._template.measure(hart)
+
+    def cache_statistics(self) -> dict[str, Any]:
+        """What the caches of compiled code had: builds (by name, whether it was there), and regions."""
+        regions = {} if self._cache is None else self._cache.statistics()
+        return {"builds": dict(self._kept), "regions": regions}
+
+    def hart_seconds(self) -> float:
+        """Processor time of the harts' threads. Of those that have ended."""
+        return sum(self._spent)
+
     def start_at(self, i: int, pc: int, a1: int, a2: int) -> None:
         """Hart `i` runs from `pc` once its thread does."""
         self._call("start_at", None, _u64, _u64, _u64, _u64, _u64)(self._here, i, pc, a1, a2)
 
     def run_hart(self, i: int) -> None:
         """A hart's thread."""
+        began = time.thread_time()
         self._run(self._hart[i])
+        self._spent[i] += time.thread_time() - began
 
     def run_timers(self) -> None:
         """The timer thread."""

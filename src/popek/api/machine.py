@@ -323,18 +323,30 @@ class Machine:
         return outcome
 
     def stats(self) -> dict[str, Any]:
-        """What the harts did: instructions, and stops by cause. Exact once the machine has ended."""
+        """What the harts did: processor time, instructions, and stops by cause. Exact once the machine has ended."""
         from popek.vmm.dispatcher import STOP_NAMES
 
         harts = []
         for retired, stops in self._core.counters():
             named = {STOP_NAMES[i]: n for i, n in enumerate(stops) if n and i in STOP_NAMES}
             harts.append({"instructions": retired, "stops": named})
-        return {"engine": self.engine, "harts": harts}
+        spent = self._core.hart_seconds()
+        return {"engine": self.engine, "checked": self.spec.check, "seconds": spent, "harts": harts}
+
+    def measure(self) -> None:
+        """Before the start: measure also what costs time to be measured."""
+        measure = getattr(self._core, "measure", None)
+        if measure is not None:
+            measure()
 
     def counters(self) -> dict[str, Any]:
         """What the engines counted, by name; nothing on engines that count nothing."""
         count = getattr(self._core, "engine_statistics", dict)
+        return dict(count())
+
+    def cached(self) -> dict[str, Any]:
+        """What the caches of compiled code had; nothing on engines that compile nothing."""
+        count = getattr(self._core, "cache_statistics", dict)
         return dict(count())
 
     def agreement(self) -> str:
@@ -345,12 +357,16 @@ class Machine:
 
     def close(self) -> None:
         """Stop if it still runs, end all threads, free everything. Raises nothing about the guest."""
+        self.end()
+        self._give_back()
+
+    def end(self) -> None:
+        """Stop if it still runs, end all threads: what was counted is exact then."""
         if self._threads:
             self.stop()
             for thread in self._threads:
                 thread.join()
             self._threads.clear()
-        self._give_back()
 
     def _give_back(self) -> None:
         errors: list[PopekError] = []

@@ -10,6 +10,7 @@ import sys
 from functools import cache as once
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from popek.base import private
 from popek.lang import cache
 
 if TYPE_CHECKING:
@@ -169,6 +170,14 @@ def text(engine: str) -> str:
         more, changed, instead = check_parts(bound)
         functions, bound, substitute = functions + more, bound | changed, substitute | instead
     return emit(functions, ports=bound, substitute=substitute, exports=functions)
+
+
+def kept(build: str) -> bool:
+    """Is a build in the cache, as far as one can see from outside?"""
+    try:
+        return os.path.exists(private.path(*cache.PLACE, f"{key(build)}.code"))
+    except private.NotOurs:
+        return False
 
 
 Hearer: TypeAlias = "Callable[[str], None] | None"

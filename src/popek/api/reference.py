@@ -47,6 +47,7 @@ class ReferenceCore:
         self._guest = guest.Guest()
         self._answer = answer
         self._elapsed = 0
+        self._spent = 0.0
         self._asleep: set[int] = set()
         self._requests: deque[Callable[[], None]] = deque()
         self._output: queue.Queue[bytes] = queue.Queue()
@@ -93,6 +94,7 @@ class ReferenceCore:
     def run_all(self) -> None:
         """Run the machine to its end."""
         vm = self._guest.vm
+        began = time.thread_time()
         while not vm.stop:
             self._serve()
             if not sum(self._turn(i) for i in range(len(self.harts))):
@@ -102,6 +104,7 @@ class ReferenceCore:
                 self._runner[timers.raise_due](h, now)
             self._runner[port.devices_tick](vm.devices)
         self._serve()
+        self._spent = time.thread_time() - began
 
     def _turn(self, i: int) -> int:
         """One hart's turn; the number of steps it made."""
@@ -196,6 +199,10 @@ class ReferenceCore:
     def counters(self) -> list[tuple[int, list[int]]]:
         """Of each hart: instructions retired, stops by cause."""
         return [(h.instret, list(self._guest.vm.hart[h.hartid].stops[:STOPS])) for h in self.harts]
+
+    def hart_seconds(self) -> float:
+        """Processor time of the harts' thread, once it has ended."""
+        return self._spent
 
     def places(self) -> list[tuple[int, int, int, int, int]]:
         """Of the harts that run: pc, mode, satp, tp, sscratch. Any thread."""

@@ -53,6 +53,7 @@ class CodeCache:
         self._new_bytes = 0
         self._new_since = 0.0
         self._number = 0
+        self._sizes: list[int] = []  # of segments, when it was closed
 
     @classmethod
     def open(cls, fingerprint: str, warn: Callable[[str], None] | None = None, limit: int | None = None) -> CodeCache:
@@ -246,11 +247,11 @@ class CodeCache:
     # -- the rest --
 
     def statistics(self) -> dict[str, int]:
-        """Counted since it was opened, and what it has in sight."""
+        """Counted since it was opened, and what it has, or had when it was closed, in sight."""
         with self._lock:
             counted = {"hits": self.hits, "misses": self.misses, "added": self.added}
-            size = sum(segment.size for segment in self._segments.values())
-            return {**counted, "segments": len(self._segments), "bytes": size}
+            sizes = [segment.size for segment in self._segments.values()] or self._sizes
+            return {**counted, "segments": len(sizes), "bytes": sum(sizes)}
 
     def close(self) -> None:
         """Flush and let go; nothing is found or kept afterwards."""
@@ -259,6 +260,7 @@ class CodeCache:
             self._keeps = self._writes = False
             self._closed = True
             self._new, self._new_bytes = {}, 0
+            self._sizes = [segment.size for segment in self._segments.values()] or self._sizes
             for segment in self._segments.values():
                 segment.close()
             self._segments = {}

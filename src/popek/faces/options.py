@@ -182,6 +182,7 @@ def _running(commands: _Commands, name: str, help: str, about: str) -> argparse.
     p.add_argument("--name", default="", help="name of this guest, also its host name")
     p.add_argument("--rm", action="store_true", help="forget the guest afterwards (it always is)")
     p.add_argument("--engine", default="auto", metavar="NAME", help=argparse.SUPPRESS)
+    _statistics(p, name)
     p.add_argument("-q", "--quiet", action="store_true", help="errors only on stderr")
     p.add_argument("--no-progress", action="store_true", help="no progress lines")
     return p
@@ -207,7 +208,6 @@ def _profile_run(commands: _Commands) -> frozenset[str]:
 {PROFILE} The table is printed on stderr; stdout is the command's own.
 {STATUS}"""
     p = _running(commands, "profile run", help, about)
-    p.add_argument("--json", action="store_true", help="the table as JSON")
     return _profiling(p)
 
 
@@ -260,9 +260,16 @@ def _booting(commands: _Commands, name: str, help: str, epilog: str) -> argparse
     )  # fmt: skip
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
     p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
-    p.add_argument("--stats", action="store_true", help="print at the end times, counters and stops, on stderr")
-    p.add_argument("--json", action="store_true", help="the statistics (of `profile`: the table) as JSON")
+    _statistics(p, name)
     return p
+
+
+def _statistics(p: argparse.ArgumentParser, name: str) -> None:
+    """What a run cost. `name`: of the command."""
+    p.add_argument("--stats", action="store_true", help="print at the end times, counters and stops, on stderr")
+    p.add_argument("--stats-out", default="", metavar="FILE", help="write them there, as JSON")
+    what = "the table" if name.startswith("profile") else "the statistics, last line on stderr,"
+    p.add_argument("--json", action="store_true", help=f"{what} as JSON")
 
 
 def _image(commands: _Commands) -> None:

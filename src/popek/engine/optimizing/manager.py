@@ -88,7 +88,7 @@ class Manager:
         self.policy = policy
         self.cache = cache
         self.client = Client()
-        self.compiled = self.instructions = self.hits = 0
+        self.compiled = self.refused = self.instructions = self.hits = 0
         self._warn = warn
         self._broken = False
         self._known: dict[Place, Known] = {}
@@ -149,8 +149,10 @@ class Manager:
         """Counters. Exact once the thread has ended."""
         counted: dict[str, Any] = {name: self._statistic(self._here, i) for i, name in enumerate(STATISTICS)}
         counted["regions_compiled"] = self.compiled
+        counted["regions_refused"] = self.refused
         counted["instructions_compiled"] = self.instructions
-        counted["compile_seconds"] = self.client.spent
+        counted["compiler_starts"] = self.client.starts
+        counted["compiling_seconds"] = self.client.spent + self.client.unanswered
         counted["places_found_in_cache"] = self.hits
         return counted
 
@@ -299,6 +301,7 @@ class Manager:
             return
         (place, hart, mode), self._asked = self._asked, None
         if not image:
+            self.refused += 1
             self._not_worth_it(place)
             if self.cache is not None:
                 offset = place.pc & (PAGE - 1)

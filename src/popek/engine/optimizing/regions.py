@@ -25,7 +25,8 @@ from popek.engine.optimizing.state import (
     RegionData,
     View,
 )
-from popek.engine.template.layout import FETCH_ENTRIES, RUN_BYTES, Cache, CodePage
+from popek.engine.template.emit import emit
+from popek.engine.template.layout import FETCH_ENTRIES, RUN_BYTES, Cache, CodePage, Fixed, Hole
 from popek.engine.template.pages import (
     clear_jumps,
     code_page,
@@ -193,6 +194,10 @@ def copy(c: Cache, r: Region, image: u64, base: u64) -> None:
         else:
             at_u32(target + offset).value = u32(value - code - offset)
         one += RELOCATION_BYTES
+    if c.measured:
+        r.code = u32(c.position)
+        c.holes[Hole.TAKEN] = code
+        emit(c, Fixed.REGION_ENTERED)
 
 
 @fn

@@ -29,7 +29,7 @@ from popek.engine.optimizing.state import (
 from popek.engine.optimizing.tracing import trace
 from popek.engine.template.layout import BUCKETS, FETCH_ENTRIES, HALFWORDS, JUMP_ENTRIES, Cache, CodePage, JumpTable
 from popek.engine.template.pages import code_page, fetch_regime
-from popek.engine.template.translate import fetch_word
+from popek.engine.template.translate import fetch_word, now, since
 from popek.engine.tlb import PAGE, PAGE_MASK
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
@@ -52,7 +52,9 @@ def tend(h: Hart, c: Cache) -> None:
     if asked & ASKED_MAIL != 0:
         while o.opened != atomic_load(o.mailed):
             mail = o.mails[o.opened & (MAILS - 1)]
+            began = now(c)
             mail.result = regions.install(h, mail.image, mail.size, mail.pc, u32(mail.mode))
+            o.installing += since(c, began)
             atomic_store(o.opened, o.opened + 1)
     if asked & ASKED_REQUEST != 0 and atomic_load(o.request_state) == ASKED:
         if u64(h.mode) == o.request_mode and still_there(h, c) and atomic_cas(o.request_state, ASKED, IN_WORK):

@@ -20,8 +20,9 @@ WALK = 256  # places that the description of a region still has to look at
 TARGETS = 64
 DESCRIBED = 1500  # instructions that it looks at
 
-# Words of Hart.engine; engine.tlb and template.layout have the others. E_VIEW (tlb) is read by regions.
-E_STEP, E_REFRESH, E_FILL_READ, E_FILL_WRITE = 9, 10, 11, 12
+# Words of Hart.engine; engine.tlb and template.layout have the others. E_VIEW (tlb) is read by regions. E_INSIDE counts
+# what they retire, where that is measured (Cache.measured).
+E_STEP, E_REFRESH, E_FILL_READ, E_FILL_WRITE, E_INSIDE = 9, 10, 11, 12, 13
 
 # Bits of Optimizing.asked
 ASKED_SAMPLE, ASKED_MAIL, ASKED_REQUEST, ASKED_TRACE = 1, 2, 4, 8
@@ -144,6 +145,7 @@ class Optimizing:
     seen: Array[u64, MAX_PAGES * 32]
     described: Array[u64, MAX_PAGES]  # numbers of the code pages
     installed: u64  # statistics
+    installing: u64  # ticks
     discarded: u64
     refreshed: u64
     fills: u64

@@ -81,6 +81,8 @@ class Fixed(IntEnum):
     REGION_REFRESH = 16
     REGION_READ = 17  # what they call
     REGION_WRITE = 18
+    REGION_ENTERED = 19  # before and behind regions whose instructions are counted
+    REGION_LEFT = 20
 
 
 class Kind(IntEnum):
@@ -303,8 +305,11 @@ class Cache:
     far_target: Array[u64, FAR]
     optimizing: Optimizing
     epoch: u64  # counts the times that translations were forgotten
+    measured: bool  # what costs time to be measured: instructions in regions, time of translation
     translated: u64  # statistics
+    translating: u64  # ticks
     slow_steps: u64
+    stepped: u64  # those that retired
     cell_misses: u64
     resolves: u64
     flushes: u64

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from popek.engine.optimizing import hooks, regions
 from popek.engine.optimizing.sampling import tend
-from popek.engine.optimizing.state import IN_REGION
+from popek.engine.optimizing.state import E_INSIDE, IN_REGION
 from popek.engine.template.coherence import POLL_OTHERS, look_after
 from popek.engine.template.emit import access
 from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, MAX_RUN, RUN_BYTES, Cache, CodePage, Link
@@ -22,7 +22,7 @@ from popek.engine.template.pages import (
     mark,
     page_at,
 )
-from popek.engine.template.translate import fetch_word, through_table, translate
+from popek.engine.template.translate import fetch_word, now, since, through_table, ticks, translate
 from popek.engine.tlb import PAGE, Entry
 from popek.isa import memory
 from popek.isa.fp import host_flags_enter, host_flags_leave
@@ -155,7 +155,9 @@ def improve(c: Cache, page: CodePage, number: u64) -> None:
     one = access(c, number)
     one.misses += 1
     if one.misses == PATIENCE and room(c):
+        began = now(c)
         through_table(c, page, number)
+        c.translating += since(c, began)
 
 
 @fn(export=True)
@@ -206,6 +208,7 @@ def step(h: Hart, c: Cache, page: CodePage, number: u64) -> u64:
         straight = kind != SYSTEM
         execute(h, d)
         h.instret += 1
+        c.stepped += 1
         if straight and c.epoch == epoch and atomic_load(h.poll) == 0:
             offset = h.pc - page.vpage
             if offset < PAGE and page.entry[offset >> 1] != 0:
@@ -253,7 +256,7 @@ def run_hart(h: Hart) -> None:
 
 @fn(export=True)
 def statistic(h: Hart, what: u64) -> u64:
-    """A counter of the hart's engine; setup.STATISTICS names them in this order."""
+    """A counter of the hart's engine; setup.STATISTICS and setup.TICKS name them in this order. Else: ticks now."""
     c = cache_of(h)
     if what == 0:
         return c.slow_steps
@@ -269,4 +272,14 @@ def statistic(h: Hart, what: u64) -> u64:
         return c.tlbs.misses
     if what == 6:
         return c.cell_misses
-    return c.tlbs.flushes
+    if what == 7:
+        return c.tlbs.flushes
+    if what == 8:
+        return c.stepped
+    if what == 9:
+        return h.engine[E_INSIDE]
+    if what == 10:
+        return c.translating
+    if what == 11:
+        return c.optimizing.installing
+    return ticks()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import time
 from typing import Any
 
 from popek.base.memory import Block
@@ -31,7 +32,11 @@ STATISTICS = (
     "tlb_misses",
     "cell_misses",
     "tlb_flushes",
+    "long_way_instructions",
 )
+# Behind them, what costs time to be measured; then ticks, to know how long one is.
+MEASURED = ("region_instructions", "translating_seconds", "installing_seconds")
+NOW = len(STATISTICS) + len(MEASURED)
 
 
 def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
@@ -84,6 +89,7 @@ def build_parts() -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
         start.sizes,
         start.open_library,
         start.initialise,
+        start.measure,
     ]
     return functions, bound, substitute
 
@@ -128,11 +134,13 @@ class TemplateEngine:
         self.packed = ctypes.create_string_buffer(packed, len(packed) + 8)
         self.packed_address = (ctypes.addressof(self.packed) + 7) & ~7
         ctypes.memmove(self.packed_address, packed, len(packed))
+        self.read = native.call("popek.engine.template.run.statistic", u64, u64, u64)
         self.library = Block(library_size)
         native.call("popek.engine.template.start.open_library", None, u64, u64)(
             self.library.address, self.packed_address
         )
         self.keep: list[Any] = []
+        self.measured: tuple[float, int] | None = None  # since when: seconds, ticks
 
     def attach(self, hart: int, index: int, harts: int) -> None:
         """Give the hart at host address `hart` a code cache. Its architectural state must have been reset."""
@@ -170,9 +178,17 @@ class TemplateEngine:
             REGION_DATA,
         )
 
-    def statistics(self, hart: int) -> dict[str, int]:
-        """The engine's counters of one hart."""
-        read = self.native.call(
-            "popek.engine.template.run.statistic", ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
-        )
-        return {name: read(hart, i) for i, name in enumerate(STATISTICS)}
+    def measure(self, hart: int) -> None:
+        """Measure also what costs time to be measured, before the hart runs."""
+        self.native.call("popek.engine.template.start.measure", None, ctypes.c_uint64)(hart)
+        self.measured = self.measured or (time.monotonic(), self.read(hart, NOW))
+
+    def statistics(self, hart: int) -> dict[str, Any]:
+        """The engine's counters of one hart. A tick is as long as it was on average."""
+        counted: dict[str, Any] = {name: self.read(hart, i) for i, name in enumerate(STATISTICS)}
+        if self.measured is not None:
+            seconds, ticks = time.monotonic() - self.measured[0], self.read(hart, NOW) - self.measured[1]
+            for i, name in enumerate(MEASURED, len(STATISTICS)):
+                one = seconds / max(ticks, 1) if name.endswith("_seconds") else 1
+                counted[name] = self.read(hart, i) * one
+        return counted

@@ -29,7 +29,7 @@ from popek.engine.template.layout import (
 from popek.engine.template.pages import reset_hart
 from popek.engine.template.run import link, refresh, resolve, slow_step, step_at
 from popek.isa.hart import Hart
-from popek.lang import addr_of, at_u8, at_u16, at_u32, fn, u32, u64
+from popek.lang import addr_of, at_u8, at_u16, at_u32, cast, fn, u32, u64
 
 
 @fn(export=True)
@@ -159,3 +159,14 @@ def initialise(
     o.glue[Symbol.FILL_WRITE] = glue(c, Fixed.REGION_WRITE)
     c.floor = c.position
     reset_hart(h)
+
+
+@fn(export=True)
+def measure(h: Hart) -> None:
+    """Measure also what costs time to be measured (Cache.measured). The hart has not run yet."""
+    c = cast(Cache, h.engine[E_CACHE])
+    c.measured = True
+    for way in range(Symbol.STEP, Symbol.REFRESH + 1):
+        c.holes[Hole.TAKEN] = c.optimizing.glue[way]
+        c.optimizing.glue[way] = glue(c, Fixed.REGION_LEFT)
+    c.floor = c.position

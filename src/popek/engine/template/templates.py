@@ -169,10 +169,10 @@ def jump_table() -> str:
 """
 
 
-def through_cache(pc: str, polls: bool) -> str:
+def through_cache(pc: str, polls: bool, where: int = 0) -> str:
     """Jump to guest address `pc` through entry %je of the jump table; if that does not know it, ask the engine.
 
-    `polls`: at a poll point, so ask the engine also if there is something to do.
+    `polls`: at a poll point, so ask the engine also if there is something to do, and tell it `where` that was.
     """
     also = f"""{poll()}
   %go = and i1 %same, %calm
@@ -192,7 +192,7 @@ hit:
 miss:
 {field(Hart.offset("pc"), "%pca")}
   store i64 {pc}, ptr %pca
-{tail("@hole_glue_resolve", "%c1", str(int(polls)))}
+{tail("@hole_glue_resolve", "%c1", str(1 | where if polls else 0))}
 """
 
 

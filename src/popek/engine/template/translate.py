@@ -21,9 +21,30 @@ from popek.engine.template.jumps import branch, far, finish_far, goto, jump_regi
 from popek.engine.template.layout import ACCESS, MAX_RUN, PINNED, Cache, CodePage, Fixed, Flag, Hole, Kind, Rule
 from popek.engine.tlb import PAGE, Entry
 from popek.isa.table import decode
-from popek.lang import at_u8, at_u16, at_u32, cast, fn, u16, u32, u64
+from popek.lang import at_u8, at_u16, at_u32, cast, extern, fn, u16, u32, u64
 
 JUMP_OPCODE = 0xE9  # of x86-64: jmp rel32
+LONGEST = 1 << 18  # ticks of a run or a region, about 0.1 ms: ten times what a long one takes
+
+
+@extern("llvm.readcyclecounter")
+def ticks() -> u64:
+    """The processor's time stamp counter."""
+    ...
+
+
+@fn(inline=True)
+def now(c: Cache) -> u64:
+    """Ticks, where time is measured."""
+    if c.measured:
+        return ticks()
+    return 0
+
+
+@fn(inline=True)
+def since(c: Cache, began: u64) -> u64:
+    """Ticks that passed. If they are too many, the host did something else meanwhile."""
+    return min(now(c) - began, u64(LONGEST))
 
 
 @fn
@@ -43,6 +64,7 @@ def fetch_word(page: CodePage, offset: u64) -> u32:
 @fn
 def translate(c: Cache, page: CodePage, first: u64) -> None:
     """Translate a run that begins at offset `first` of the page. The caller has made sure of room (RUN_BYTES)."""
+    began = now(c)
     offset = first
     seq: u64 = 0
     d = c.decoded
@@ -101,6 +123,7 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
     finish_far(c)
     finish_pending(c)
     c.translated += seq
+    c.translating += since(c, began)
 
 
 @fn

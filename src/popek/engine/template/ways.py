@@ -6,7 +6,7 @@ exact count and, in the scratch register, a guest address. Not here: what happen
 
 from collections.abc import Iterator
 
-from popek.engine.optimizing.state import E_FILL_READ, E_FILL_WRITE, E_REFRESH, E_STEP, IN_REGION, View
+from popek.engine.optimizing.state import E_FILL_READ, E_FILL_WRITE, E_INSIDE, E_REFRESH, E_STEP, IN_REGION, View
 from popek.engine.optimizing.views import NEIGHBOURS
 from popek.engine.template.layout import JUMP_ENTRIES, Jump
 from popek.engine.template.templates import engine, field, glue, jump_table, tail, template, through_cache
@@ -25,7 +25,7 @@ def _leave(name: str, polls: bool) -> str:
   %je = getelementptr i8, ptr %jt, i64 %i1
   %c1 = add i64 %count, 0
 """
-    return template(name, body + through_cache("%scratch", polls))
+    return template(name, body + through_cache("%scratch", polls, IN_REGION))
 
 
 def _poll(name: str) -> str:
@@ -34,6 +34,16 @@ def _poll(name: str) -> str:
   store i64 %scratch, ptr %pca
 """
     return template(name, store + tail("@hole_glue_resolve", scratch=str(1 | IN_REGION)))
+
+
+def _counting(name: str, operation: str) -> str:
+    """Put in the way of what enters and leaves regions: E_INSIDE minus the count, then plus the count."""
+    body = f"""{field(engine(E_INSIDE), "%ia")}
+  %i = load i64, ptr %ia
+  %n = {operation} i64 %i, %count
+  store i64 %n, ptr %ia
+"""
+    return template(name, body + tail("@hole_taken", scratch="%scratch"))
 
 
 def _view(name: str, word: int, generation: int, half: int) -> str:
@@ -94,3 +104,5 @@ def fixed() -> Iterator[tuple[str, str]]:
     yield "region_refresh", glue("region_refresh", E_REFRESH)
     yield "region_read", _view("region_read", E_FILL_READ, E_READ_GENERATION, 0)
     yield "region_write", _view("region_write", E_FILL_WRITE, E_WRITE_GENERATION, ENTRIES * Entry.size)
+    yield "region_entered", _counting("region_entered", "sub")
+    yield "region_left", _counting("region_left", "add")

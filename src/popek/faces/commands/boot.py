@@ -12,6 +12,7 @@ from popek.api import actions
 from popek.api.errors import BadInput
 from popek.api.spec import Disk, Spec, parse_size
 from popek.faces import terminal
+from popek.faces.commands.statistics import Report
 from popek.faces.pump import Signals, pump
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
     """Run the machine on this terminal; the exit status."""
     spec = specification(chosen).checked()
+    report = Report(chosen)
     raw = terminal.ours(STDIN)
     # A terminal in the background belongs to somebody else; anything else is the guest's input.
     source = -1 if os.isatty(STDIN) and not raw else STDIN
@@ -35,14 +37,14 @@ def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
             output=STDOUT,
             reboot=not chosen.no_reboot,
             dtb_out=chosen.dtb_out,
-            statistics=chosen.stats or chosen.json,
+            statistics=report.wanted,
             progress=say if os.isatty(STDERR) else None,  # the first start of all compiles the machine
             warn=say,
             agreed=say,
             profile=profile,
         )
-    if chosen.stats or chosen.json:
-        _print_statistics(ended.statistics, chosen.json)
+    report.take(ended.statistics)
+    report.show()
     return ended.status
 
 
@@ -108,25 +110,3 @@ def say(text: str) -> None:
 
 def _say(text: str) -> None:
     print(f"\r\npopek: {text}\r", file=sys.stderr, flush=True)
-
-
-def _print_statistics(statistics: dict, as_json: bool) -> None:
-    if as_json:
-        import json
-
-        print(json.dumps(statistics), file=sys.stderr)
-        return
-    groups = (
-        ("", [("engine", statistics["engine"]), ("instructions retired", f"{statistics['instructions']:,}"),
-              ("million instructions a second", f"{statistics['mips']:,.0f}"),
-              ("share that ran with no intervention", f"{statistics['undisturbed']:.4%}")]),
-        ("seconds", [(name, f"{value:.3f}") for name, value in statistics["seconds"].items()]),
-        ("engines", [(name, f"{value:,}") for name, value in statistics["counters"].items()]),
-        ("stops", [(cause, f"{count:,}") for cause, count in statistics["stops"].items()]),
-    )  # fmt: skip
-    for heading, rows in groups:
-        if heading and rows:
-            print(heading, file=sys.stderr)
-        for name, value in rows:
-            indented = "  " * bool(heading) + name.replace("_", " ")
-            print(f"{indented:42} {value:>18}", file=sys.stderr)

@@ -13,6 +13,7 @@ from popek.api.errors import BadInput
 from popek.api.spec import MAX_HARTS, parse_size
 from popek.faces import terminal
 from popek.faces.commands.boot import number, say
+from popek.faces.commands.statistics import Report
 from popek.faces.progress import Progress
 from popek.faces.pump import Signals, pump
 
@@ -29,6 +30,7 @@ def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
     if not 1 <= harts <= MAX_HARTS:
         raise BadInput(f"--cpus {harts}: a guest has 1 to {MAX_HARTS}")
     env = variables(chosen.env)
+    report = Report(chosen)
     with Progress(not (chosen.quiet or chosen.no_progress)) as progress:
         made = actions.image(chosen.image, progress)
     ours = terminal.ours(STDIN)
@@ -50,7 +52,7 @@ def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
 
             return pump(session, source, keys, signals, on_signal=on_signal)
 
-        return actions.run(
+        status = actions.run(
             made,
             chosen.guest_command,
             attend,
@@ -67,7 +69,10 @@ def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
             progress=None if chosen.quiet or not os.isatty(STDERR) else say,
             warn=None if chosen.quiet else say,
             profile=profile,
+            measured=report.take if report.wanted else None,
         )
+    report.show()
+    return status
 
 
 def variables(texts: list[str]) -> dict[str, str]:
