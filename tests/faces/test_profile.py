@@ -85,7 +85,7 @@ SPIN = 4 * (4 + 6)  # bytes before it
 
 
 def turns(engine: str) -> int:
-    return 5_000_000 if engine == "step" else 400_000_000
+    return 15_000_000 if engine == "step" else 400_000_000
 
 
 def loop(folder: Path, engine: str, *symbols: tuple[str, int, int]) -> str:
@@ -115,7 +115,7 @@ def test_the_hot_function_is_on_top(tmp_path, capfd, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_without_symbols_a_page_is_a_row(tmp_path, capfd, engine):
     made = profiled(capfd, "--engine", engine, loop(tmp_path, engine))
-    assert [row["name"] for row in made["functions"]] == ["0x80000000..0x80000fff"]
+    assert {row["name"] for row in made["functions"]} == {"0x80000000..0x80000fff"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

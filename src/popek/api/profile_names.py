@@ -16,6 +16,7 @@ from popek.abi import elf, elf_functions
 from popek.abi.elf_functions import Function, Functions
 from popek.api import profile_files
 from popek.api.profile_kernel import Kernel, named
+from popek.api.profile_modules import Modules
 from popek.api.profile_pages import PAGE
 from popek.api.profile_programs import Programs
 from popek.api.sampler import Place, Sample, Seen
@@ -91,7 +92,9 @@ class Names:
         self._kernel = kernel
         self._physical: list[Functions] = []
         self._virtual: list[tuple[str, Functions]] = []
+        self._shift = self._runs_at(seen)
         self._programs = Programs(page for one in seen for page in one.pages)
+        self._modules = Modules(self._strange(seen))
         for one in files:
             placed = kernel.place(one.symbols) if one.functions is None else None
             if placed is not None:
@@ -103,9 +106,13 @@ class Names:
         self._physical.append(kernel.functions)
         for name, data in profile_files.programs(spec, tell):
             self._programs.add(name, data)
+            if name.endswith(".ko"):
+                self._modules.add(name, data)
         for part in seen:
             self._programs.weigh(part.samples, part.pages)
-        self._shift = self._runs_at(seen)
+            for sample, count in part.samples.items():
+                for place in sample.places if sample.mode == SUPERVISOR else ():
+                    self._modules.weigh(place, part.pages[place.content], count)
 
     def _runs_at(self, seen: list[Seen]) -> int:
         """Virtual minus physical address of the kernel, as most samples have it."""
@@ -117,6 +124,19 @@ class Names:
                     shifts[place.pc // PAGE * PAGE - place.page] += count
         return max(shifts, key=lambda shift: shifts[shift], default=0)
 
+    def _of_kernel(self, place: Place) -> bool:
+        """Is it a place of the kernel's image, where that runs?"""
+        at = place.page + place.pc % PAGE
+        return place.page != 0 and place.pc - at in (0, self._shift) and self._kernel.holds(at)
+
+    def _strange(self, seen: list[Seen]) -> Iterator[bytes]:
+        """Pages of code that ran in the kernel's mode and are not of its image."""
+        for one in seen:
+            for sample in one.samples:
+                for place in sample.places if sample.mode == SUPERVISOR else ():
+                    if place.pc >= UPPER and place.content and not self._of_kernel(place):
+                        yield one.pages[place.content]
+
     def name(self, sample: Sample, place: Place, pages: list[bytes]) -> Name:
         """What to call it."""
         user = sample.mode == USER and sample.satp >> 60 != 0
@@ -125,11 +145,13 @@ class Names:
                 function = functions.at(place.pc)
                 if function is not None and function.name:
                     return Name(_plain(function.name), _plain(file) if user else "")
-        if not user and place.page and place.pc // PAGE * PAGE - place.page in (0, self._shift):
+        if not user and self._of_kernel(place):
             at = place.page + place.pc % PAGE
             found = next((f for functions in self._physical if (f := functions.at(at)) and f.name), None)
-            if found is not None and self._kernel.holds(at):
+            if found is not None:
                 return Name(_plain(found.name))
+        if sample.mode == SUPERVISOR and (module := self._modules.at(place, pages[place.content])):
+            return Name(*map(_plain, module))
         program = self._programs.at(sample, place, pages)
         if program is None:
             return Name(_pages_of(place.pc))
