@@ -1,4 +1,4 @@
-"""Which kernel module a page of code belongs to. Linking and the kernel itself change some instructions of a module: the
+"""Which kernel module a page of code belongs to. Linking and the kernel itself change some of its instructions: the
 rest must be equal, nearly all of it, and where a module lies its pages agree upon.
 
 Not here: programs, whose pages are as in their files (profile_programs).
