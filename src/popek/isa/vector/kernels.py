@@ -12,12 +12,61 @@ from typing import Any
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.vector.generic import Generic
 from popek.isa.vector.layout import RESULT
-from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, fn, i8, i16, i32, source_fn, u8, u16, u32, u64
+from popek.lang import (
+    Array,
+    Trap,
+    at_u8,
+    at_u16,
+    at_u32,
+    at_u64,
+    cast,
+    fn,
+    i8,
+    i16,
+    i32,
+    source_fn,
+    struct,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
+
+@struct
+class Bytes:
+    """A group as elements of 8 bits. LLVM makes host vector code of loops over these structs, not over addresses."""
+
+    e: Array[u8, 256]
+
+
+@struct
+class Halves:
+    """Of 16 bits."""
+
+    e: Array[u16, 128]
+
+
+@struct
+class Words:
+    """Of 32 bits."""
+
+    e: Array[u32, 64]
+
+
+@struct
+class Doubles:
+    """Of 64 bits."""
+
+    e: Array[u64, 32]
+
+
+CHUNK = 32             # bytes that LLVM handles in a step of a loop
+VIEWS = {8: "Bytes", 16: "Halves", 32: "Words", 64: "Doubles"}
 SCOPE: dict[str, Any] = {
     "Hart": Hart, "Trap": Trap, "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION, "RESULT": RESULT, "u8": u8, "u16": u16,
     "u32": u32, "u64": u64, "i8": i8, "i16": i16, "i32": i32, "at_u8": at_u8, "at_u16": at_u16, "at_u32": at_u32,
-    "at_u64": at_u64}  # fmt: skip
+    "at_u64": at_u64, "cast": cast, "Bytes": Bytes, "Halves": Halves, "Words": Words, "Doubles": Doubles}  # fmt: skip
 
 
 @fn(inline=True)
@@ -31,21 +80,25 @@ def cell(base: str, bits: int) -> str:
     return f"at_u{bits}({base} + i * {bits // 8}).value"
 
 
+def whole_vectors(n: str, bits: int) -> str:
+    """`n` elements or some more, so that LLVM needs no second loop for the last ones; a group has room for them."""
+    step = CHUNK * 8 // bits
+    return f"{n} + {step - 1} & ~u64({step - 1})"
+
+
 def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int) -> Any:
     """The loop for one width. `factors`: how many times as wide operands are; `result`: the same, 0 for a bool."""
     name = f"{element.__name__}_loop_{bits}"
     needs = element.parameters
-    groups = [p for p in needs if p in "abck"]
-    values = ", ".join(
-        p if p in ("h", "rm") else cell(p, 8 if p == "k" else bits * factors.get(p, 1)) for p in needs)
-    call = f"element({values})"
-    line = f"{cell('d', bits * result)} = {call}" if result else f"{cell('d', 8)} = u8({call})"
-    parameters = ["h: Hart", "n: u64", "d: u64", "m: u64", *(f"{p}: u64" for p in groups), "rm: u32"]
-    lines = [f"def {name}({', '.join(parameters)}) -> None:", "    for i in range(n):"]
-    if "h" in needs:
-        lines += ["        if at_u8(m + i).value != 0:", f"            {line}"]
-    else:
-        lines += [f"        {line}"]
+    widths = {p: 8 if p == "k" else bits * factors.get(p, 1) for p in needs if p in "abck"}
+    call = f"element({', '.join(f'v{p}.e[i]' if p in widths else p for p in needs)})"
+    parameters = ["h: Hart", "n: u64", "d: u64", "m: u64", *(f"{p}: u64" for p in widths), "rm: u32"]
+    views = {**widths, "d": bits * result or 8, **({"m": 8} if "h" in needs else {})}
+    active = ["        if vm.e[i] == 0:", "            continue"] if "h" in needs else []
+    lines = [f"def {name}({', '.join(parameters)}) -> None:",
+             *(f"    v{p} = cast({VIEWS[width]}, {p})" for p, width in views.items()),
+             f"    for i in range({'n' if active else whole_vectors('n', bits)}):", *active,
+             f"        vd.e[i] = {call if result else f'u8({call})'}"]  # fmt: skip
     scope = {**SCOPE, "__name__": element.python.__module__, "element": element.at(bits)}
     return source_fn(name, "\n".join(lines) + "\n", scope)
 
