@@ -37,15 +37,30 @@ class Timed(NamedTuple):
 
 
 def timed(command: list[str], timeout: float = 600, env: dict[str, str] | None = None) -> Timed:
-    """Run it without input."""
+    """Run it without input. One that does not end is killed; its output then ends in whether it did anything."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | (env or {}),
-    )  # fmt: skip
+    ) as process:  # fmt: skip
+        hangs = ""
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            ticks = cpu_ticks(process.pid)
+            time.sleep(1)
+            hangs = f"\nhangs after {timeout} s; ticks of CPU time in one more: {cpu_ticks(process.pid) - ticks}"
+            process.kill()
+            output, _ = process.communicate()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Timed(cpu, time.monotonic() - began, done.returncode, done.stdout.decode(errors="replace"))
+    return Timed(cpu, time.monotonic() - began, process.returncode, output.decode(errors="replace") + hangs)
+
+
+def cpu_ticks(process: int) -> int:
+    """User and system time of a process, in clock ticks (proc(5))."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def initramfs(busybox: Path, more: str = "") -> bytes:
@@ -74,9 +89,10 @@ def interleaved(
 
 
 def report(runs: dict[str, list[Timed]], base: str) -> None:
-    """Medians, and ratios to `base`."""
+    """Medians, the longest wall time, and ratios to `base`."""
     cpu = {name: statistics.median(r.cpu for r in found) for name, found in runs.items()}
     wall = {name: statistics.median(r.wall for r in found) for name, found in runs.items()}
     for name in runs:
         ratio = f"  {cpu[name] / cpu[base]:.2f} x {base}" if base in cpu and name != base else ""
-        print(f"{name:10} cpu {cpu[name]:7.3f} s  wall {wall[name]:7.3f} s  over {len(runs[name])} runs{ratio}")
+        walls = f"wall {wall[name]:7.3f} s, longest {max(r.wall for r in runs[name]):.2f} s"
+        print(f"{name:10} cpu {cpu[name]:7.3f} s  {walls}  over {len(runs[name])} runs{ratio}")
