@@ -6,6 +6,7 @@ happens at poll points. Not here: machines (native, tests.isa.machine).
 
 from __future__ import annotations
 
+from popek.engine import vector
 from popek.isa import interrupts, ports, privileged
 from popek.isa.hart import Hart
 from popek.lang import Trap, atomic_load, atomic_or, cast, fn, rotl, struct, u32, u64
@@ -99,5 +100,6 @@ PORTS = {
     ports.read_time: read_time,
     ports.timer_changed: timer_changed,
     ports.spins: timer_changed,
+    ports.vector: vector.vector,
     ports.wait_for_interrupt: wait_for_interrupt,
 }

@@ -324,11 +324,11 @@ def stream(seed: int) -> Program:
 
 def names(program: Program) -> set[str]:
     """Which rows occur in a program."""
-    from popek.isa.table import _assembly
+    from popek.isa.table import assembly
 
     found: set[str] = set()
     for _, bits, _ in program.words:
-        row: Any = _assembly.find(bits)
+        row: Any = assembly().find(bits)
         if row is not None:
             found.add(row.name if isinstance(row, Op) else row.mnemonic)
     return found

@@ -43,16 +43,16 @@ def write(m: Machine, name: str, value: int) -> bool:
 @pytest.mark.parametrize("mode", [USER, SUPERVISOR, MACHINE])
 def test_every_number_exists_and_is_guarded(mode: int) -> None:
     """All 4096 numbers: what is in the table is reachable from its privilege up, nothing else exists anywhere."""
-    m = at(mode, mstatus=hart.FS, mcounteren=ONES, scounteren=ONES, menvcfg=hart.STCE)
+    m = at(mode, vector=1, mstatus=hart.FS | hart.VS, mcounteren=ONES, scounteren=ONES, menvcfg=hart.STCE)
     for number in range(4096):
         exists = number in csr.NAMES and number >> 8 & 3 <= mode
         assert (read(m, hex(number)) is not None) == exists, hex(number)
-        m.hart.mstatus = hart.FS
+        m.hart.mstatus = hart.FS | hart.VS
 
 
 @pytest.mark.parametrize("number", [n for n in csr.NAMES if n >> 10 == 3])
 def test_read_only_registers(number: int) -> None:
-    m = at(MACHINE)
+    m = at(MACHINE, vector=1, mstatus=hart.VS)
     assert not write(m, hex(number), 0)
     assert m.hart.mcause == ILLEGAL_INSTRUCTION
     for text in ("csrrs a0, {}, zero", "csrrc a0, {}, zero", "csrrsi a0, {}, 0", "csrrci a0, {}, 0"):

@@ -57,6 +57,11 @@ def no_flush(h: Hart, vaddr: u64, asid: u64, flags: u64) -> None:
     pass
 
 
+@fn
+def no_vector(h: Hart, word: u32) -> None:
+    raise Trap(hart.ILLEGAL_INSTRUCTION, 0)
+
+
 @fn(export=True)
 def steps(h: Hart, d: Decoded, count: u64) -> None:
     """The plainest engine there is."""
@@ -77,6 +82,7 @@ PORTS = {
     ports.mmio_read: no_read, ports.mmio_write: no_write, ports.read_time: clock, ports.tlb_flush: no_flush,
     ports.tlb_regime_changed: nothing, ports.pmp_changed: nothing, ports.code_modified: nothing_at,
     ports.fence_i: nothing, ports.spins: nothing, ports.timer_changed: nothing, ports.wait_for_interrupt: nothing,
+    ports.vector: no_vector,
 }  # fmt: skip
 
 

@@ -92,11 +92,11 @@ class CheckedCore:
         self.second: Any
         if check == "reference":
             self.second = Plain(check, monitor, self.memories.second, ram_base, self._events)
-            self._start_second = self.second.start_at
+            self._start_second, self._lend_second = self.second.start_at, self.second.lend_vectors
         else:
             core = NativeCore(check, 1, monitor, self.memories.second, ram_base, _nobody, progress, warn, "step-check")
             self.second = Native(check, core, self._events, REPLAY)
-            self._start_second = core.start_at
+            self._start_second, self._lend_second = core.start_at, core.lend_vectors
         self.turn = Turn(self.first.ask, self.first.parked)
         self._transports: list[Any] = []
         self._rings: dict[int, bytes] = {}
@@ -120,6 +120,11 @@ class CheckedCore:
         """Hart `i` runs from `pc`, on both sides."""
         self._core.start_at(i, pc, a1, a2)
         self._start_second(i, pc, a1, a2)
+
+    def lend_vectors(self) -> None:
+        """Let both harts have vectors."""
+        self._core.lend_vectors()
+        self._lend_second()
 
     def gate(self) -> Gate:
         """The lock of a device."""

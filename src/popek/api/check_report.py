@@ -73,12 +73,13 @@ def writes(word: int, changed: set[str], memory: bool) -> bool:
     compiled(table.decode)(word, d)
     if not d.op:
         return False
-    op = table.OPS[d.op - 1]
+    op = (*table.OPS, *table.GATES)[d.op - 1]
     if op.result == "rd" and f"x{d.rd}" in changed or op.result == "frd" and f"f{d.rd}" in changed:
         return True
-    if op.kind == "fp" and "fflags" in changed or op.kind in ("csr", "system") and changed - {"pc", "instret"}:
+    widely = op.kind in ("csr", "system", "vector")
+    if op.kind == "fp" and "fflags" in changed or widely and changed - {"pc", "instret"}:
         return True
-    return memory and op.kind in _STORES
+    return memory and (op.kind in _STORES or op.name.startswith("vector_store"))
 
 
 def report(found: Finding) -> str:

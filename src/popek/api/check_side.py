@@ -11,6 +11,7 @@ from typing import Any
 from popek.api.core import NativeCore
 from popek.base.memory import Block
 from popek.isa.hart import Hart
+from popek.isa.v import BLOCK
 from popek.vmm import lockstep
 from popek.vmm.lockstep import EVENT, REPLAY, Log
 
@@ -18,6 +19,9 @@ from popek.vmm.lockstep import EVENT, REPLAY, Log
 MONITORS = {"poll", "trap_cause", "trap_tval", "board", "vm", "hartid"}
 _names = list(Hart.fields)
 FIELDS = [name for name in _names[: _names.index("reservation_value") + 1] if name not in MONITORS]
+
+#: Bytes of the vector registers, at Hart.vector (isa/vector/layout): behind the fields, where there are any.
+VECTORS, VECTOR = 1024, 32
 
 _u64, _u32, _bool = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_bool
 _C = Hart.ctype()
@@ -100,6 +104,7 @@ class Native:
         for offset, size in RANGES:
             ctypes.memmove(self._here + offset, state[at : at + size], size)
             at += size
+        ctypes.memmove(self._hart.vector, state[at:], len(state) - at)
         self._rewind(self._here, traps)  # type: ignore[attr-defined]
 
     @property
@@ -116,7 +121,8 @@ class Native:
 
     def state(self) -> bytes:
         """All fields, one behind the other."""
-        return b"".join(ctypes.string_at(self._here + offset, size) for offset, size in RANGES)
+        parts = [ctypes.string_at(self._here + offset, size) for offset, size in RANGES]
+        return b"".join([*parts, vectors(self._hart)])
 
     def free(self) -> None:
         del self.log, self._hart
@@ -170,7 +176,9 @@ class Plain:
 
     def rewind(self, state: bytes, traps: int) -> None:
         for name, values in fields(state).items():
-            if isinstance(values, int):
+            if name == "v":
+                ctypes.memmove(self.hart.vector, state[-VECTORS:], VECTORS)
+            elif isinstance(values, int):
                 setattr(self.hart, name, values)
             else:
                 getattr(self.hart, name)[:] = values
@@ -197,10 +205,22 @@ class Plain:
                 parts.append(value.to_bytes(kind.size, "little"))
             else:
                 parts += [int(v).to_bytes(kind.size // len(value), "little") for v in value]
-        return b"".join(parts)
+        return b"".join([*parts, vectors(self.hart)])
+
+    def lend_vectors(self) -> None:
+        """Let the hart have vectors."""
+        from popek.api import guest
+
+        self._vectors = Block(BLOCK)
+        self._runner[guest.lend_vectors](self._guest, self._vectors.address, 0)
 
     def free(self) -> None:
         """Nothing to give back."""
+
+
+def vectors(h: Any) -> bytes:
+    """The vector registers of a hart, if it has some."""
+    return ctypes.string_at(h.vector, VECTORS) if h.vector else b""
 
 
 def fields(state: bytes) -> dict[str, Any]:
@@ -217,4 +237,6 @@ def fields(state: bytes) -> dict[str, Any]:
             n = size // len(value)
             found[name] = [int.from_bytes(state[i : i + n], "little") for i in range(at, at + size, n)]
         at += size
+    if at < len(state):
+        found["v"] = [int.from_bytes(state[i : i + VECTOR], "little") for i in range(at, len(state), VECTOR)]
     return found

@@ -115,6 +115,12 @@ class NativeCore:
         for i, hart in enumerate(self._hart):
             engine.attach(hart, i, self.harts)
 
+    def lend_vectors(self) -> None:
+        """Let the harts have vectors. What executes them is fetched when a guest first needs it."""
+        from popek.api.vectors import Vectors
+
+        self._keep.append(Vectors(self._library, self._here, self.harts, self._warn))
+
     def optimize(self, eager: bool) -> None:
         """Put the optimizing engine beside the template engine; its thread is `run_manager`."""
         from popek.engine.codecache import CodeCache

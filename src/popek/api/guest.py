@@ -7,6 +7,7 @@ from __future__ import annotations
 from popek.devices import builtin
 from popek.devices.builtin import Builtin
 from popek.isa import hart as isa_hart
+from popek.isa import v
 from popek.isa.hart import (
     ADUE,
     CBCFE,
@@ -23,7 +24,7 @@ from popek.isa.hart import (
 )
 from popek.isa.pmp import pmp_open
 from popek.isa.status import MEDELEG_WRITABLE, SUPERVISOR_INTERRUPTS
-from popek.lang import Array, Opaque, addr_of, at_u64, atomic_load, cast, fn, struct, u32, u64
+from popek.lang import Array, Opaque, addr_of, at_u64, atomic_load, atomic_store, cast, fn, struct, u32, u64
 from popek.vmm import allocator, console, timers
 from popek.vmm.port import monotonic
 from popek.vmm.vm import NEVER, POLL_STATE, STARTED, STOPPED, VM
@@ -91,6 +92,27 @@ def enter_supervisor(h: Hart) -> None:
     h.mcounteren = COUNTERS
     h.scounteren = COUNTERS
     h.mstatus = h.mstatus | TW         # the monitor wants to know when a hart has nothing to do (vmm/interpreter)
+
+
+@fn(export=True)
+def vector_bytes() -> u64:
+    """Bytes of zeroed memory that `lend_vectors` wants for each hart."""
+    return v.BLOCK
+
+
+@fn(export=True)
+def lend_vectors(g: Guest, place: u64, loader: u64) -> None:
+    """The harts have vectors: memory for them, and the function that gets their code and calls `vectors_enter`."""
+    for i in range(u64(g.vm.harts)):
+        g.hart[i].vector = place + i * v.BLOCK
+        at_u64(g.hart[i].vector + v.LOADER).value = loader
+
+
+@fn(export=True)
+def vectors_enter(g: Guest, entry: u64) -> None:
+    """Vector instructions are executed by the code at `entry`."""
+    for i in range(g.vm.harts):
+        atomic_store(at_u64(g.hart[i].vector + v.ENTRY), entry)
 
 
 @fn(export=True)

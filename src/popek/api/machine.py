@@ -117,6 +117,8 @@ class Machine:
         else:
             self._core = _core_class(self.engine)(self.engine, *arguments)
         self._closers.append(self._core.free)
+        if spec.vector:
+            self._core.lend_vectors()
         self._optimizes = self.engine == "optimizing"
         if self._optimizes:
             self._core.optimize(eager=spec.engine == "optimizing")
@@ -126,7 +128,8 @@ class Machine:
             start = piece.address - RAM_BASE
             ram.view[start : start + len(piece.data)] = piece.data
         self.device_tree = build_device_tree(
-            harts=spec.harts, extensions=EXTENSIONS, memory=spec.memory, devices=[*BUILTIN, *places],
+            harts=spec.harts, extensions=(*EXTENSIONS, *(("v",) if spec.vector else ())), memory=spec.memory,
+            devices=[*BUILTIN, *places],
             bootargs=spec.append,
             initrd=boot.initrd, seed=os.urandom(64))  # fmt: skip
         if len(self.device_tree) > image.DEVICE_TREE_ROOM:

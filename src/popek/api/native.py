@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 #: What may end up in a build, under src/popek.
-_TEMPLATE = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/*.py", "engine/template/*.py")
+_ISA = ("base/*.py", "lang/*.py", "isa/*.py", "isa/softfloat/*.py")
+_TEMPLATE = (*_ISA, "engine/*.py", "engine/template/*.py")
 _REGIONS = (*_TEMPLATE, "engine/optimizing/*.py")
-_STEP = ("base/*.py", "lang/*.py", "isa/**/*.py", "engine/step.py")
+_STEP = (*_ISA, "engine/step.py", "engine/vector.py")
 _MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
 _SOURCES = {
     "templates": (*_TEMPLATE, "engine/optimizing/state.py", "engine/optimizing/image.py"),
     "template": _REGIONS + _MONITOR, "step": _STEP + _MONITOR, "regions": _REGIONS,
     "template-check": _REGIONS + _MONITOR, "step-check": _STEP + _MONITOR,
+    "vector": (*_ISA, "isa/vector/*.py", "engine/vector*.py"),
 }  # fmt: skip
 #: The folders they are in.
-_FOLDERS = ("base", "lang", "isa", "isa/softfloat", "engine", "engine/template", "engine/optimizing", "abi", "devices",
-            "vmm", "hosted", "api")  # fmt: skip
+_FOLDERS = ("base", "lang", "isa", "isa/softfloat", "isa/vector", "engine", "engine/template", "engine/optimizing",
+            "abi", "devices", "vmm", "hosted", "api")  # fmt: skip
 
 
 def key(build: str) -> str:
@@ -59,6 +61,7 @@ def connections() -> dict[Any, Any]:
     """Port -> function, for everything but the engine's own and the host's."""
     from popek.abi import sbi_port
     from popek.devices import builtin, clint, irq, rtc, syscon, uart
+    from popek.engine import vector
     from popek.isa import ports
     from popek.vmm import allocator, console, dispatcher, port, services, timers
 
@@ -69,6 +72,7 @@ def connections() -> dict[Any, Any]:
         ports.timer_changed: timers.timer_changed,
         ports.wait_for_interrupt: allocator.wait_for_interrupt,
         ports.spins: allocator.spins,
+        ports.vector: vector.vector,
         port.device_read: builtin.device_read,
         port.device_write: builtin.device_write,
         port.devices_tick: builtin.devices_tick,
@@ -107,8 +111,10 @@ def host_connections() -> dict[Any, Any]:
 def exports() -> list[Any]:
     """What Python calls."""
     from popek.api import guest
+    from popek.engine import vector
 
-    return [guest.guest_size, guest.prepare, guest.start_at, guest.hart_address, guest.run_timers, guest.stop,
+    return [*vector.exports(), guest.vector_bytes, guest.lend_vectors, guest.vectors_enter,
+            guest.guest_size, guest.prepare, guest.start_at, guest.hart_address, guest.run_timers, guest.stop,
             guest.outcome, guest.take_output, guest.give_input, guest.close_output, guest.set_source, guest.stops,
             guest.retired, guest.look, guest.sleeps]
 
@@ -201,11 +207,18 @@ def image(engine: str, progress: Hearer = None, warn: Hearer = None) -> Image:
 
 def _templates_meanwhile() -> None:
     """Compile the template library in a second process; `templates` will find it in the cache, or wait for it there."""
-    import subprocess
+    from subprocess import DEVNULL
+
+    _apart("templates", DEVNULL)
+
+
+def _apart(what: str, output: int) -> Any:
+    """This module as a program, in a process of its own."""
+    from subprocess import DEVNULL, Popen
 
     path = os.pathsep.join([os.path.dirname(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.Popen([sys.executable, "-m", "popek.api.native"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                     stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path})
+    return Popen([sys.executable, "-m", "popek.api.native", what], stdin=DEVNULL, stdout=output, stderr=DEVNULL,
+                 env={**os.environ, "PYTHONPATH": path})  # fmt: skip
 
 
 def templates(progress: Hearer = None, warn: Hearer = None) -> bytes:
@@ -219,5 +232,33 @@ def templates(progress: Hearer = None, warn: Hearer = None) -> bytes:
     return cache.kept(key("templates"), make, progress, warn)
 
 
+def vectors(progress: Hearer = None, warn: Hearer = None) -> Image:
+    """The library of vector instructions, from the cache if it is there.
+
+    It is made in another process: memory that the guest's process would not get back.
+    """
+    from subprocess import PIPE
+
+    from popek.lang import objects
+
+    def make() -> Image:
+        made: bytes = _apart("vectors", PIPE).communicate()[0]
+        return objects.Image.from_bytes(made)
+
+    return objects.cached(key("vector"), make, progress, warn)
+
+
+def _make_vectors() -> bytes:
+    """The library of vector instructions, made now."""
+    from popek.engine import vector_library
+    from popek.lang import objects
+
+    gc.disable()
+    return objects.build(vector_library.text(os.cpu_count() or 1), vectorize=True).to_bytes()
+
+
 if __name__ == "__main__":
-    templates()
+    if sys.argv[1:] == ["vectors"]:
+        sys.stdout.buffer.write(_make_vectors())
+    else:
+        templates()

@@ -4,6 +4,7 @@ with partitions or without), in its kernel, which carries the vdso. Not here: co
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,11 +27,11 @@ _DAMAGED = (ValueError, IndexError, struct.error, PopekError, OSError)
 
 
 def programs(spec: Spec, tell: Callable[[str], None]) -> _Files:
-    """(name, ELF file). `tell` hears of what could not be read."""
+    """(name, ELF file); pipes are empty by now. `tell` hears of what could not be read."""
     for path, what in ((spec.kernel, "kernel"), (spec.bios if spec.bios != image.NO_FIRMWARE else "", "bios")):
-        if path:
+        if os.path.isfile(path):
             yield from _guarded(_of_kernel(path, what, spec.memory), path, tell)
-    if spec.initrd:
+    if os.path.isfile(spec.initrd):
         yield from _guarded(_of_initrd(spec.initrd), spec.initrd, tell)
     for disk in spec.disks:
         yield from _guarded(_of_disk(disk), disk.path, tell)

@@ -18,7 +18,7 @@ from popek.api import guest, native
 from popek.base.memory import Block
 from popek.devices.bus import Request
 from popek.engine.reference import DEFAULT_PORTS, Reference
-from popek.isa import interrupts
+from popek.isa import interrupts, v
 from popek.isa import ports as isa_ports
 from popek.lang.run import Runner
 from popek.vmm import console, dispatcher, port, timers
@@ -68,6 +68,11 @@ class ReferenceCore:
         self.harts = self._guest.hart[:harts]
         self._trap, self._poll, self._wakes = run[dispatcher.trap], run[dispatcher.poll], run[interrupts.wakes]
         self._engine = Reference(self.harts, bound, self._trapped)
+
+    def lend_vectors(self) -> None:
+        """Let the harts have vectors."""
+        self._vectors = Block(len(self.harts) * v.BLOCK)
+        self._runner[guest.lend_vectors](self._guest, self._vectors.address, 0)
 
     def _trapped(self, h: Any) -> bool:
         self._trap(h)

@@ -42,6 +42,7 @@ class Spec(NamedTuple):
     engine: str = "auto"
     name: str = ""
     rng: bool = True
+    vector: bool = False  # the harts have the vector extension
     check: str = ""  # the engine that runs beside the first one and is compared with it
 
     def checked(self) -> Spec:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from popek.engine import vector
 from popek.isa import interrupts, memory, ports, privileged, table
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
@@ -29,6 +30,7 @@ DEFAULT_PORTS: dict[Any, Callable[..., Any]] = {
     ports.fence_i: lambda h: None,
     ports.spins: lambda h: None,
     ports.timer_changed: lambda h: None,
+    **vector.PORTS,
 }
 
 
@@ -47,7 +49,8 @@ class Reference:
         bound: dict[Any, Callable[..., Any]] = {
             **DEFAULT_PORTS, ports.read_time: self._count, ports.wait_for_interrupt: self._sleep,
                  ports.mmio_read: _nothing_there, ports.mmio_write: _nothing_there, **(ports_ or {})}
-        run = Runner(bound)
+        bound[ports.vector] = self._vector
+        run = self._run = Runner(bound)
         self._fetch, self._decode, self._execute = run[memory.fetch], run[table.decode], run[table.execute]
         self._take_trap, self._wakes = run[privileged.take_trap], run[interrupts.wakes]
         self._poll_interrupts = run[privileged.poll_interrupts]
@@ -99,6 +102,11 @@ class Reference:
             if made == 0 or (check is not None and check()):
                 break
         return steps
+
+    def _vector(self, h: Hart, word: int) -> None:
+        from popek.isa.vector.table import execute
+
+        self._run[execute](h, word)
 
     def _sleep(self, h: Hart) -> None:
         if not self._wakes(h):

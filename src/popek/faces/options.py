@@ -52,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     chosen = known.parse_args(arguments)
     if guest_command:
         if chosen.command not in RUNNING:
-            known.error(f"only `popek run` takes a command after --, not `popek {chosen.command}`")
+            known.error(f"only `run` and `profile run` take a command after --, not `popek {chosen.command}`")
         chosen.guest_command = guest_command
     return chosen
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from popek.isa import hart, interrupts, status
+from popek.isa import hart, interrupts, status, v
 from popek.isa.generate import Case, bisect
 from popek.isa.hart import ILLEGAL_INSTRUCTION, SSIP, Hart
 from popek.isa.interrupts import change_mip
@@ -19,9 +19,6 @@ from popek.lang import Trap, fn, source_fn, u64
 
 ALL = (1 << 64) - 1
 MIP, SIP = 0x344, 0x144
-
-#: RV64 with A B C D F I M S U.
-MISA = 2 << 62 | sum(1 << ord(letter) - ord("A") for letter in "ABCDFIMSU")
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,10 @@ CSRS = (
     Csr(0x001, "fflags", read=status.read_fflags, write=status.write_fflags, allowed=status.fp_allowed),
     Csr(0x002, "frm", "frm", write=status.write_frm, allowed=status.fp_allowed),
     Csr(0x003, "fcsr", read=status.read_fcsr, write=status.write_fcsr, allowed=status.fp_allowed),
+    Csr(0x008, "vstart", "vstart", write=v.write_vstart, allowed=v.vector_allowed),
+    Csr(0x009, "vxsat", "vxsat", write=v.write_vxsat, allowed=v.vector_allowed),
+    Csr(0x00A, "vxrm", "vxrm", write=v.write_vxrm, allowed=v.vector_allowed),
+    Csr(0x00F, "vcsr", read=v.read_vcsr, write=v.write_vcsr, allowed=v.vector_allowed),
     Csr(0x100, "sstatus", read=status.read_sstatus, write=status.write_sstatus),
     Csr(0x104, "sie", read=status.read_sie, write=status.write_sie),
     Csr(0x105, "stvec", "stvec", mask=ALL & ~2),
@@ -75,7 +76,7 @@ CSRS = (
     Csr(0x14D, "stimecmp", "stimecmp", write=interrupts.write_stimecmp, allowed=status.stimecmp_allowed),
     Csr(0x180, "satp", "satp", write=status.write_satp, allowed=status.satp_allowed),
     Csr(0x300, "mstatus", read=status.read_mstatus, write=status.write_mstatus),
-    Csr(0x301, "misa", value=MISA),
+    Csr(0x301, "misa", read=status.read_misa),
     Csr(0x302, "medeleg", "medeleg", mask=status.MEDELEG_WRITABLE),
     Csr(0x303, "mideleg", "mideleg", write=status.write_mideleg),
     Csr(0x304, "mie", "mie", write=status.write_mie),
@@ -104,6 +105,9 @@ CSRS = (
     Csr(0xC01, "time", read=status.read_clock, allowed=status.counter_allowed),
     Csr(0xC02, "instret", read=status.read_instret, allowed=status.counter_allowed),
     Csr(0xC03, "hpmcounter", value=0, count=29, first=3, allowed=status.counter_allowed),
+    Csr(0xC20, "vl", "vl", allowed=v.vector_allowed),
+    Csr(0xC21, "vtype", "vtype", allowed=v.vector_allowed),
+    Csr(0xC22, "vlenb", value=v.VLENB, allowed=v.vector_allowed),
     Csr(0xF11, "mvendorid", value=0),
     Csr(0xF12, "marchid", value=0),
     Csr(0xF13, "mimpid", value=0),

@@ -5,7 +5,6 @@ Makes source text; decodes nothing itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from popek.isa.encoding import Encoding, Field
 from popek.isa.generate import Case, bisect
@@ -16,50 +15,48 @@ _WIDE = ((6, 0), (14, 12), (31, 25), (31, 26), (31, 27), (26, 25), (24, 20), (25
 _NARROW = ((1, 0), (15, 13), (12, 10), (11, 10), (12, 12), (6, 5))
 
 
-@dataclass(frozen=True)
-class _Row:
-    encoding: Encoding
-    body: tuple[str, ...]
+_Row = tuple[Encoding, Sequence[str]]      # an encoding, and the lines of what to do with it
 
 
 def decoder_source(ops: Sequence[Op], forms: Sequence[Expansion]) -> str:
     """Source of `decode(word, d)`; the id of an operation is its position in `ops` plus one, 0 is "illegal"."""
     ids = {op.name: number for number, op in enumerate(ops, 1)}
-    wide = [_Row(op.encoding, tuple(_operation(op, ids[op.name]))) for op in ops]
-    narrow = [_Row(form.encoding, tuple(_form(form, ids[form.of.name]))) for form in forms]
+    wide = [(op.encoding, _operation(op, ids[op.name])) for op in ops]
+    narrow = [(form.encoding, _form(form, ids[form.of.name])) for form in forms]
     clear = [f"    d.{name} = 0" for name in ("op", "rd", "rs1", "rs2", "rs3", "rm", "flags", "imm")]
     return "\n".join([
         "def decode(word: u32, d: Decoded) -> None:", *clear,
-        "    if word & 3 == 3:", "        d.length = 4", *_tree(wide, _WIDE, 0, 2),
-        "    else:", "        d.length = 2", *_tree(narrow, _NARROW, 0, 2)])
+        "    if word & 3 == 3:", "        d.length = 4", *tree(wide, _WIDE, 0, 2),
+        "    else:", "        d.length = 2", *tree(narrow, _NARROW, 0, 2)])
 
 
-def _tree(rows: list[_Row], fields: Sequence[tuple[int, int]], known: int, indent: int) -> list[str]:
+def tree(rows: Sequence[_Row], fields: Sequence[tuple[int, int]], known: int, indent: int) -> list[str]:
+    """Lines that find the row a word belongs to; `known` are the bits that all rows agree about."""
     for high, low in fields:
         mask = (1 << high + 1) - (1 << low)
-        values = {row.encoding.match & mask for row in rows}
-        if mask & known == 0 and len(values) > 1 and all(row.encoding.mask & mask == mask for row in rows):
+        values = {encoding.match & mask for encoding, _ in rows}
+        if mask & known == 0 and len(values) > 1 and all(encoding.mask & mask == mask for encoding, _ in rows):
             cases = []
-            for value in sorted(values):
-                some = [row for row in rows if row.encoding.match & mask == value]
-                cases.append(Case(value >> low, value >> low, tuple(_tree(some, fields, known | mask, 0))))
+            for found in sorted(values):
+                some = [row for row in rows if row[0].match & mask == found]
+                cases.append(Case(found >> low, found >> low, tuple(tree(some, fields, known | mask, 0))))
             return bisect(f"(word >> {low} & {mask >> low})", cases, ["pass"], indent)
     return _chain(rows, known, indent)
 
 
-def _chain(rows: list[_Row], known: int, indent: int) -> list[str]:
+def _chain(rows: Sequence[_Row], known: int, indent: int) -> list[str]:
     """The rows one after another, the most specific first."""
     pad, lines = "    " * indent, []
     word = "if"
-    for row in sorted(rows, key=lambda row: -row.encoding.mask.bit_count()):
-        rest = row.encoding.mask & ~known
+    for encoding, body in sorted(rows, key=lambda row: -row[0].mask.bit_count()):
+        rest = encoding.mask & ~known
         if rest == 0:
             if word == "if":
-                return [f"{pad}{line}" for line in row.body]
-            lines += [f"{pad}else:", *(f"{pad}    {line}" for line in row.body)]
+                return [f"{pad}{line}" for line in body]
+            lines += [f"{pad}else:", *(f"{pad}    {line}" for line in body)]
             return lines
-        lines += [f"{pad}{word} word & {rest:#x} == {row.encoding.match & rest:#x}:",
-                  *(f"{pad}    {line}" for line in row.body)]
+        lines += [f"{pad}{word} word & {rest:#x} == {encoding.match & rest:#x}:",
+                  *(f"{pad}    {line}" for line in body)]
         word = "elif"
     return lines
 
@@ -68,7 +65,7 @@ def _operation(op: Op, number: int) -> list[str]:
     lines = [f"d.op = {number}", f"d.flags = {KINDS.index(op.kind)}"]
     for field in op.encoding.fields:
         if (slot := _slot(field.name)):
-            lines.append(f"d.{slot} = {_value(field, slot)}")
+            lines.append(f"d.{slot} = {value(field, slot)}")
     return lines
 
 
@@ -82,7 +79,7 @@ def _form(form: Expansion, number: int) -> list[str]:
         else:
             field = form.encoding.field(source)
             assert field is not None
-            lines.append(f"d.{slot} = {_value(field, slot)}")
+            lines.append(f"d.{slot} = {value(field, slot)}")
     if not form.nonzero:
         return lines
     zero = " or ".join(f"{_bits(found)} == 0" for name in form.nonzero if (found := form.encoding.field(name)))
@@ -103,7 +100,8 @@ def _bits(field: Field) -> str:
     return f"({' | '.join(parts)})"
 
 
-def _value(field: Field, slot: str) -> str:
+def value(field: Field, slot: str) -> str:
+    """The expression for a field's value, as that member of Decoded."""
     if slot != "imm":
         return f"u8({_bits(field)} + {field.base})" if field.base else f"u8({_bits(field)})"
     if not field.signed:

@@ -4,8 +4,9 @@ A picture is a list of tokens from the most to the least significant bit, as in 
 Unprivileged ISA manual, chapter "RV32/64G Instruction Set Listings":
 
     0101        fixed bits                    rd rs1 rs2 rs3 frd frs1 frs2 frs3    five-bit register numbers
+                                              vd vs1 vs2 vs3                       the same, of vector registers
     --          ignored bits                  rd' rs1' rs2' frd' frs2'             three-bit register numbers (x8..x15)
-    rm aq rl    3, 1 and 1 bits               name[12|10:5]                        the named bits of a value
+    rm aq rl vm 3, 1, 1, 1 bits               name[12|10:5]                        the named bits of a value
 """
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ import re
 from dataclasses import dataclass
 
 REGISTER_FIELDS = ("rd", "rs1", "rs2", "rs3", "frd", "frs1", "frs2", "frs3")
-_WIDTHS = {**dict.fromkeys(REGISTER_FIELDS, 5), **{name + "'": 3 for name in REGISTER_FIELDS},
-           "rm": 3, "aq": 1, "rl": 1}
+VECTOR_FIELDS = ("vd", "vs1", "vs2", "vs3")
+_WIDTHS = {**dict.fromkeys((*REGISTER_FIELDS, *VECTOR_FIELDS), 5), **{name + "'": 3 for name in REGISTER_FIELDS},
+           "rm": 3, "aq": 1, "rl": 1, "vm": 1}
 _VALUE = re.compile(r"([a-z]\w*)\[([\d:|]+)\]$")
 
 

@@ -33,6 +33,7 @@ SSIP, MSIP, STIP, MTIP, SEIP, MEIP = 1 << 1, 1 << 3, 1 << 5, 1 << 7, 1 << 9, 1 <
 SIE, MIE, SPIE, MPIE, SPP = 1 << 1, 1 << 3, 1 << 5, 1 << 7, 1 << 8
 MPP, MPP_SHIFT = 3 << 11, 11
 FS, FS_SHIFT = 3 << 13, 13
+VS, VS_SHIFT = 3 << 9, 9
 MPRV, SUM, MXR, TVM, TW, TSR = 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22
 UXL_64, SXL_64 = 2 << 32, 2 << 34
 SD = 1 << 63
@@ -43,6 +44,8 @@ FIOM, CBIE, CBCFE, CBZE, ADUE, PBMTE, STCE = 1 << 0, 3 << 4, 1 << 6, 1 << 7, 1 <
 # Bits of Hart.poll. Anyone may set them; the hart's engine clears what it has looked after.
 POLL_INTERRUPT = 1         # an interrupt may have become pending: ask privileged.poll_interrupts
 POLL_STOP = 2              # the monitor wants the hart (and every higher bit is the monitor's)
+
+VILL = 1 << 63            # of vtype: Unprivileged ISA, "Vector Type Illegal (`vill`)"
 
 PMP_ENTRIES = 16
 VERSIONS = 4096            # of reservation sets (isa/reservation)
@@ -115,10 +118,19 @@ class Hart:
     minstret_offset: u64
     mcycle_offset: u64
 
+    # Vectors (isa/v); the registers are at `vector`
+    vl: u64
+    vtype: u64
+    vstart: u64
+    vxrm: u32
+    vxsat: u32
+
     reservation_addr: u64  # virtual address | 1 (word) or 2 (doubleword) of the last LR; 0 = none
     reservation_value: u64
 
+
     # Not architectural
+    vector: u64            # host address of the vector registers and what belongs to them; 0: there are none
     reservation_version: u64  # of the reservation set, when LR loaded (isa/reservation)
     walk_level: u64        # of the last translation: 0 for a 4 KiB page or none, or a superpage's level (for TLBs)
     walk_global: u64       # of the last translation: its leaf, or what led there, was global (PTE.G)
@@ -154,3 +166,6 @@ def reset(h: Hart) -> None:
     h.reservation_addr = 0
     if h.hartid != 0:
         h.board.shared = 1
+    h.vl = 0
+    h.vtype = VILL
+    h.vstart = 0

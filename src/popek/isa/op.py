@@ -25,7 +25,8 @@ from popek.isa.encoding import Encoding, parse
 from popek.lang import Function, fn
 
 #: What an engine has to do around the meaning. Decoded.flags holds the position in this tuple.
-KINDS = ("illegal", "alu", "load", "store", "amo", "branch", "jump", "jump_register", "csr", "system", "fp", "hint")
+KINDS = ("illegal", "alu", "load", "store", "amo", "branch", "jump", "jump_register", "csr", "system", "fp", "hint",
+         "vector")
 
 PARAMETERS = ("h", "rs1", "rs2", "rs3", "frs1", "frs2", "frs3", "imm", "pc", "next_pc", "rm")
 

@@ -62,6 +62,28 @@ def wait_for_interrupt(h: Hart) -> None:
     """WFI: sleep while no enabled interrupt is pending (privileged.wakes). May return at any time."""
 
 
+@port(raises=True)
+def vector(h: Hart, word: u32) -> None:
+    """Execute a vector instruction: everything but moving the pc. mstatus.VS is not Off."""
+
+
+@port(raises=True)
+def element_load(h: Hart, addr: u64, size: u64) -> u64:
+    """Load 1, 2, 4 or 8 bytes for a vector instruction."""
+    ...
+
+
+@port(raises=True)
+def element_store(h: Hart, addr: u64, size: u64, value: u64) -> None:
+    """Store 1, 2, 4 or 8 bytes for a vector instruction."""
+
+
+@port
+def element_view(h: Hart, addr: u64, writing: bool) -> u64:
+    """Host address of a guest address if its page may be accessed there, for as long as one instruction lasts; or 0."""
+    ...
+
+
 @port
 def spins(h: Hart) -> None:
     """PAUSE: the hart looks again and again for something that another hart does. A hint: time to let that one run."""

@@ -34,6 +34,7 @@ from popek.isa.hart import (
     TW,
     USER,
     UXL_64,
+    VS,
     Hart,
 )
 from popek.isa.interrupts import change_mip, interrupts_changed, read_mip, settle_timer
@@ -41,8 +42,8 @@ from popek.isa.pmp import pmp_get_address, pmp_refresh, pmp_set_address, pmp_set
 from popek.isa.ports import pmp_changed, read_time, timer_changed, tlb_regime_changed
 from popek.lang import atomic_and, fn, u8, u32, u64
 
-MSTATUS_WRITABLE = SIE | MIE | SPIE | MPIE | SPP | MPP | FS | MPRV | SUM | MXR | TVM | TW | TSR
-SSTATUS_WRITABLE = SIE | SPIE | SPP | FS | SUM | MXR
+MSTATUS_WRITABLE = SIE | MIE | SPIE | MPIE | SPP | MPP | FS | VS | MPRV | SUM | MXR | TVM | TW | TSR
+SSTATUS_WRITABLE = SIE | SPIE | SPP | FS | VS | SUM | MXR
 MIE_WRITABLE = 0xAAA
 SUPERVISOR_INTERRUPTS = 0x222
 MEDELEG_WRITABLE = 0xB3FF              # everything but ecall from M and the reserved causes
@@ -51,12 +52,21 @@ SENVCFG_WRITABLE = CBZE | CBCFE | CBIE | FIOM
 CBIE_RESERVED = 2 << 4
 SATP_MODE_SHIFT = 60
 INHIBIT_CYCLE, INHIBIT_INSTRET = 1, 4
+#: RV64 with A B C D F I M S U; V is apart.
+MISA = 2 << 62 | sum(1 << ord(letter) - ord("A") for letter in "ABCDFIMSU")
+MISA_V = 1 << ord("V") - ord("A")
+
+
+@fn
+def read_misa(h: Hart) -> u64:
+    """misa."""
+    return MISA | MISA_V if h.vector != 0 else MISA
 
 
 @fn
 def read_mstatus(h: Hart) -> u64:
     """mstatus with SD."""
-    if h.mstatus & FS == FS:
+    if h.mstatus & FS == FS or h.mstatus & VS == VS:
         return h.mstatus | SD
     return h.mstatus
 
@@ -86,6 +96,8 @@ def write_sstatus(h: Hart, value: u64) -> None:
 def set_mstatus(h: Hart, new: u64) -> None:
     """Store mstatus and tell who depends on it."""
     old = h.mstatus
+    if h.vector == 0:
+        new = new & ~VS
     h.mstatus = new
     if (old ^ new) & (MPRV | MPP | SUM | MXR) != 0:
         tlb_regime_changed(h)

@@ -4,10 +4,12 @@ A new extension is one name here.
 """
 from __future__ import annotations
 
-from popek.isa import a, c, d, f, i, m, privileged, zawrs, zba, zbb, zbc, zbs, zfa, zicbom, zicond, zicsr
+from functools import cache
+
+from popek.isa import a, c, d, f, i, m, privileged, v, zawrs, zba, zbb, zbc, zbs, zfa, zicbom, zicond, zicsr
 from popek.isa.decoding import decoder_source
 from popek.isa.executing import executor_source, scope_name
-from popek.isa.hart import FS, ILLEGAL_INSTRUCTION, Hart
+from popek.isa.hart import FS, ILLEGAL_INSTRUCTION, VS, Hart
 from popek.isa.op import declared, expansions
 from popek.isa.text import Assembly
 from popek.lang import Trap, i32, source_fn, struct, u8, u16, u32, u64
@@ -16,10 +18,12 @@ EXTENSIONS = (i, m, a, zicsr, privileged, zicond, zawrs, zba, zbb, zbc, zbs, zic
 
 #: Every operation; its id is its position plus one.
 OPS = tuple(operation for extension in EXTENSIONS for operation in declared(extension))
+#: What leads to the vector instructions; their ids follow.
+GATES = tuple(declared(v))
 #: Every 16-bit form.
 FORMS = tuple(form for extension in EXTENSIONS for form in expansions(extension))
 #: Id of an operation by the name of its function.
-IDS = {operation.name: number for number, operation in enumerate(OPS, 1)}
+IDS = {operation.name: number for number, operation in enumerate((*OPS, *GATES), 1)}
 ILLEGAL = 0
 
 
@@ -38,13 +42,28 @@ class Decoded:
     imm: u64
 
 
-decode = source_fn("decode", decoder_source(OPS, FORMS), {
+decode = source_fn("decode", decoder_source((*OPS, *GATES), FORMS), {
     "__name__": __name__, "Decoded": Decoded, "u8": u8, "u32": u32, "u64": u64, "i32": i32})
 
-execute = source_fn("execute", executor_source(OPS), {
-    "__name__": __name__, "Decoded": Decoded, "Hart": Hart, "Trap": Trap, "u32": u32, "u64": u64, "FS": FS,
-    "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION, **{scope_name(operation): operation.fn for operation in OPS}})
+execute = source_fn("execute", executor_source((*OPS, *GATES)), {
+    "__name__": __name__, "Decoded": Decoded, "Hart": Hart, "Trap": Trap, "u32": u32, "u64": u64, "FS": FS, "VS": VS,
+    "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION,
+    **{scope_name(operation): operation.fn for operation in (*OPS, *GATES)}})
 
-_assembly = Assembly(OPS, FORMS)
-disassemble = _assembly.disassemble
-assemble = _assembly.assemble
+
+@cache
+def assembly() -> Assembly:
+    """The texts of all instructions, those of vectors too."""
+    from popek.isa.vector.table import OPS as VECTORS
+
+    return Assembly((*OPS, *VECTORS), FORMS)
+
+
+def disassemble(word: int, pc: int = 0) -> str:
+    """The instruction's text; branch targets are absolute. An illegal word reads `.half` or `.word`."""
+    return assembly().disassemble(word, pc)
+
+
+def assemble(text: str, pc: int = 0) -> int:
+    """The word of one instruction; raises ValueError when nothing fits."""
+    return assembly().assemble(text, pc)

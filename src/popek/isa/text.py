@@ -21,8 +21,13 @@ CONSTANTS = ("-1.0", "min", "0x1p-16", "0x1p-15", "0x1p-8", "0x1p-7", "0.0625", 
              "16.0", "128.0", "256.0", "0x1p15", "0x1p16", "inf", "nan")
 ROUNDING = ("rne", "rtz", "rdn", "rup", "rmm", "", "", "dyn")
 _REGISTERS = {**{name: n for n, name in enumerate(INTEGER)}, **{name: n for n, name in enumerate(FLOAT)},
-              **{f"{kind}{n}": n for kind in "xf" for n in range(32)}, "fp": 8}
+              **{f"{kind}{n}": n for kind in "xfv" for n in range(32)}, "fp": 8}
 _ORDERINGS = {(0, 0): "", (1, 0): ".aq", (0, 1): ".rl", (1, 1): ".aqrl"}
+#: vtype as text: Unprivileged ISA, "V", "Configuration-Setting Instructions".
+_LMUL = ("m1", "m2", "m4", "m8", "", "mf8", "mf4", "mf2")
+_TYPES = {f"e{8 << sew}, {lmul}, t{'ua'[vta]}, m{'ua'[vma]}": vma << 7 | vta << 6 | sew << 3 | code
+          for sew in range(4) for code, lmul in enumerate(_LMUL) if lmul for vta in (0, 1) for vma in (0, 1)}
+_TYPE_TEXTS = {value: text for text, value in _TYPES.items()}
 _NAME = re.compile(r"[a-z][\w']*")
 
 
@@ -57,6 +62,7 @@ class Assembly:
         rounding = row.encoding.field("rm")
         if rounding and rounding.extract(word) != 7:
             text += f", {ROUNDING[rounding.extract(word)] or rounding.extract(word)}"
+        text = text.removesuffix(", v0.nt")
         return f"{mnemonic} {text}".strip()
 
     def assemble(self, text: str, pc: int = 0) -> int:
@@ -102,6 +108,12 @@ def _show(row: Op | Expansion, name: str, word: int, pc: int) -> str:
     if name.startswith("r"):
         return INTEGER[value]
     match name:
+        case "vd" | "vs1" | "vs2" | "vs3":
+            return f"v{value}"
+        case "vm":
+            return "v0.t" if value == 0 else "v0.nt"
+        case "vtypei":
+            return _TYPE_TEXTS.get(value, str(value))
         case "target":
             return hex(pc + value & (1 << 64) - 1)
         case "upper":
@@ -125,6 +137,10 @@ def _encode(row: Op | Expansion, given: tuple[str, ...], ordering: tuple[int, in
         if mode not in ROUNDING:
             raise ValueError(f"unknown rounding mode {mode}")
         word |= rounding.insert(ROUNDING.index(mode))
+    if wanted[-1:] == ("vm",) and len(values) == len(wanted) - 1:
+        values.append("v0.nt")
+    if wanted[-1:] == ("vtypei",):
+        values[len(wanted) - 1 :] = [", ".join(values[len(wanted) - 1 :])]
     if len(values) != len(wanted):
         raise ValueError(f"{row.mnemonic} takes {len(wanted)} operands")
     sums: dict[Field, int] = {}
@@ -155,6 +171,10 @@ def _read(name: str, text: str, pc: int) -> int:
         return NUMBERS[text]
     if name == "constant":
         return CONSTANTS.index(text)
+    if name == "vm":
+        return ("v0.t", "v0.nt").index(text)
+    if text in _TYPES:
+        return _TYPES[text]
     value = int(text, 0)
     match name:
         case "target":

@@ -1,6 +1,7 @@
 """LLVM IR text -> relocatable object file, through llvmlite. The only place (with its workers) that imports llvmlite.
 
-`python -m popek.lang.compiler OPT` is a worker: IR text on standard input, object file on standard output.
+`python -m popek.lang.compiler OPT VECTORIZE EXPORTS` is a worker: IR text on standard input, an object file on
+standard output.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+SMALL = 50  # LLVM's cost of a function that is still inlined, where size matters (225 else)
 
 
 class CompileError(Exception):
@@ -35,10 +38,13 @@ def _target(llvm: Any, opt: int, triple: str = "") -> Any:
     )
 
 
-def compile_ir(text: str, opt: int = 2, exports: Sequence[str] = (), triple: str = "") -> bytes:
+def compile_ir(
+    text: str, opt: int = 2, exports: Sequence[str] = (), triple: str = "", vectorize: bool = False
+) -> bytes:
     """Optimize and compile one module in this process, for this host or for another architecture.
 
-    `exports` are internal functions to make visible outside.
+    `exports` are internal functions to make visible outside. `vectorize`: make vector code of loops, and of
+    everything else as little code as possible: there are many such loops.
     """
     import llvmlite.binding as llvm
 
@@ -57,18 +63,24 @@ def compile_ir(text: str, opt: int = 2, exports: Sequence[str] = (), triple: str
     module.data_layout = str(machine.target_data)
     if opt:
         tuning = llvm.create_pipeline_tuning_options(speed_level=opt)
-        tuning.loop_vectorization = tuning.slp_vectorization = False
+        tuning.loop_vectorization = vectorize
+        tuning.slp_vectorization = False
+        if vectorize:
+            tuning.loop_interleaving = tuning.loop_unrolling = False
+            tuning.inlining_threshold = SMALL
         builder = llvm.create_pass_builder(machine, tuning)
         passes = builder.getModulePassManager()
         passes.run(module, builder)
     return machine.emit_object(module)
 
 
-def compile_all(texts: Sequence[str], opt: int = 2, exports: Sequence[str] = ()) -> list[bytes]:
+def compile_all(
+    texts: Sequence[str], opt: int = 2, exports: Sequence[str] = (), vectorize: bool = False
+) -> list[bytes]:
     """Compile several modules, each but the first in a process of its own, all at the same time."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "popek.lang.compiler", str(opt), *exports]
+    command = [sys.executable, "-m", "popek.lang.compiler", str(opt), str(int(vectorize)), *exports]
     workers = []
     for _ in texts[1:]:
         workers.append(
@@ -81,7 +93,7 @@ def compile_all(texts: Sequence[str], opt: int = 2, exports: Sequence[str] = ())
             assert worker.stdin is not None
             worker.stdin.write(text.encode())
             worker.stdin.close()
-        objects = [compile_ir(texts[0], opt, exports)]
+        objects = [compile_ir(texts[0], opt, exports, vectorize=vectorize)]
         for worker in workers:
             assert worker.stdout is not None
             objects.append(worker.stdout.read())
@@ -96,4 +108,5 @@ def compile_all(texts: Sequence[str], opt: int = 2, exports: Sequence[str] = ())
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(compile_ir(sys.stdin.read(), int(sys.argv[1]), sys.argv[2:]))
+    opt, vectorize, *exports = sys.argv[1:]
+    sys.stdout.buffer.write(compile_ir(sys.stdin.read(), int(opt), exports, vectorize=vectorize == "1"))

@@ -78,13 +78,15 @@ class Image(NamedTuple):
         return Library(self, externals or {})
 
 
-def build(ir_text: str | Sequence[str], opt: int = 2, exports: Iterable[str] = ()) -> Image:
+def build(
+    ir_text: str | Sequence[str], opt: int = 2, exports: Iterable[str] = (), vectorize: bool = False
+) -> Image:
     """Compile IR text to an Image. Several texts are compiled at the same time in processes and joined."""
     from popek.lang.compiler import compile_all
     from popek.lang.linker import link
 
     texts = [ir_text] if isinstance(ir_text, str) else list(ir_text)
-    return Image(link(compile_all(texts, opt, list(exports))))
+    return Image(link(compile_all(texts, opt, list(exports), vectorize)))
 
 
 class Library:

@@ -66,7 +66,7 @@ def build() -> bytes:
     from popek.engine.template.layout import PINS
     from popek.engine.tlb import E_VIEW
     from popek.isa.hart import Hart
-    from popek.isa.table import FORMS, IDS, OPS
+    from popek.isa.table import FORMS, GATES, IDS, OPS
 
     x, f, poll, mstatus, frm, engine = (Hart.offset(n) for n in ("x", "f", "poll", "mstatus", "frm", "engine"))
     layout = (x, f, poll, mstatus, frm, engine + 8 * E_VIEW, PINS)
@@ -74,7 +74,7 @@ def build() -> bytes:
     pieces, declarations = snippets.build()
     operations: list[Any] = []
     rows: list[Any] = []
-    for op in OPS:
+    for op in (*OPS, *GATES):
         result_type, source_type = snippets.formats(op)
         names = tuple(f.name for f in op.encoding.fields)
         operations.append(

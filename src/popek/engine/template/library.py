@@ -29,7 +29,7 @@ from popek.engine.template.layout import (
     RUN_BYTES,
     Hole,
 )
-from popek.isa.table import IDS, OPS
+from popek.isa.table import GATES, IDS, OPS
 from popek.lang.elf import read_object
 from popek.lang.llvm import Program
 
@@ -120,7 +120,7 @@ def _split(text: str) -> tuple[str, str]:
 def build() -> bytes:
     """Compile and pack the library."""
     support, raising = support_text()
-    plan = rules.plan(list(OPS), raising)
+    plan = rules.plan([*OPS, *GATES], raising)
     texts = list(plan.texts.values())
     half = len(texts) // 2
     first, second = (

@@ -133,18 +133,24 @@ def checks(shape: Shape, form: str) -> list[str]:
     return lines
 
 
-def loops_of(element: Generic, kind: str, shape: Shape) -> Any:
+def loops_of(element: Generic, kind: str, shape: Shape, arithmetic: str = "") -> Any:
     """The loops of a generic function, made once."""
     if element not in _loops:
         widths = shape.floats if kind == "f" else shape.widths
-        _loops[element] = kernel(element, widths, {"a": shape.a, "b": shape.b, "c": shape.d}, shape.d)
+        _loops[element] = kernel(element, widths, {"a": shape.a, "b": shape.b, "c": shape.d}, shape.d, arithmetic)
     return _loops[element]
 
 
-def elementwise(kind: str, funct6: str, forms: str, shape: Shape = SINGLE) -> Callable[[Any], Any]:
-    """Declare the instructions of a generic function; `forms` are the second operands: v, x, f, i or u, or several."""
+def elementwise(
+    kind: str, funct6: str, forms: str, shape: Shape = SINGLE, host: str = ""
+) -> Callable[[Any], Any]:
+    """Declare the instructions of a generic function; `forms` are the second operands: v, x, f, i or u, or several.
+
+    `host`: the same as LLVM's arithmetic on a, b and c, see host.loop.
+    """
 
     def make(element: Generic) -> Generic:
+        loops_of(element, kind, shape, host)
         for form in forms:
             binary(element, kind, funct6, form, shape)
         return element
@@ -180,10 +186,13 @@ def binary(element: Generic, kind: str, funct6: str, form: str, shape: Shape) ->
             {"loops": loops_of(element, kind, shape)})
 
 
-def unary(kind: str, funct6: str, code: str, mnemonic: str, shape: Shape = SINGLE) -> Callable[[Any], Any]:
+def unary(
+    kind: str, funct6: str, code: str, mnemonic: str, shape: Shape = SINGLE, host: str = ""
+) -> Callable[[Any], Any]:
     """Declare the instruction of a generic function of vs2 alone; `code` stands in the place of vs1."""
 
     def make(element: Generic) -> Generic:
+        loops_of(element, kind, shape, host)
         needs, name = element.parameters, mnemonic.replace(".", "_")
         body = [
             f"rm = {'floats(h)' if kind == 'f' else 'u32(0)'}", "log = lmul(h)", "size = sew(h)",

@@ -37,85 +37,85 @@ def minus(a: U) -> u64:
     return u64(a ^ U(1) << U(BITS - 1))
 
 
-@elementwise("f", "000000", "vf")
+@elementwise("f", "000000", "vf", host="fadd a b")
 @generic
 def vfadd(h: Hart, a: U, b: U, rm: u32) -> U:
     return U(f_add(h, u64(a), u64(b), rm))
 
 
-@elementwise("f", "000010", "vf")
+@elementwise("f", "000010", "vf", host="fsub a b")
 @generic
 def vfsub(h: Hart, a: U, b: U, rm: u32) -> U:
     return U(f_sub(h, u64(a), u64(b), rm))
 
 
-@elementwise("f", "100111", "f")
+@elementwise("f", "100111", "f", host="fsub b a")
 @generic
 def vfrsub(h: Hart, a: U, b: U, rm: u32) -> U:
     return U(f_sub(h, u64(b), u64(a), rm))
 
 
-@elementwise("f", "100100", "vf")
+@elementwise("f", "100100", "vf", host="fmul a b")
 @generic
 def vfmul(h: Hart, a: U, b: U, rm: u32) -> U:
     return U(f_mul(h, u64(a), u64(b), rm))
 
 
-@elementwise("f", "100000", "vf")
+@elementwise("f", "100000", "vf", host="fdiv a b")
 @generic
 def vfdiv(h: Hart, a: U, b: U, rm: u32) -> U:
     return U(f_div(h, u64(a), u64(b), rm))
 
 
-@elementwise("f", "100001", "f")
+@elementwise("f", "100001", "f", host="fdiv b a")
 @generic
 def vfrdiv(h: Hart, a: U, b: U, rm: u32) -> U:
     return U(f_div(h, u64(b), u64(a), rm))
 
 
-@elementwise("f", "101100", "vf", MULTIPLY_ADD)
+@elementwise("f", "101100", "vf", MULTIPLY_ADD, host="fma b a c")
 @generic
 def vfmacc(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, u64(b), u64(a), u64(c), rm))
 
 
-@elementwise("f", "101101", "vf", MULTIPLY_ADD)
+@elementwise("f", "101101", "vf", MULTIPLY_ADD, host="fma -b a -c")
 @generic
 def vfnmacc(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, minus(b), u64(a), minus(c), rm))
 
 
-@elementwise("f", "101110", "vf", MULTIPLY_ADD)
+@elementwise("f", "101110", "vf", MULTIPLY_ADD, host="fma b a -c")
 @generic
 def vfmsac(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, u64(b), u64(a), minus(c), rm))
 
 
-@elementwise("f", "101111", "vf", MULTIPLY_ADD)
+@elementwise("f", "101111", "vf", MULTIPLY_ADD, host="fma -b a c")
 @generic
 def vfnmsac(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, minus(b), u64(a), u64(c), rm))
 
 
-@elementwise("f", "101000", "vf", MULTIPLY_ADD)
+@elementwise("f", "101000", "vf", MULTIPLY_ADD, host="fma b c a")
 @generic
 def vfmadd(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, u64(b), u64(c), u64(a), rm))
 
 
-@elementwise("f", "101001", "vf", MULTIPLY_ADD)
+@elementwise("f", "101001", "vf", MULTIPLY_ADD, host="fma -b c -a")
 @generic
 def vfnmadd(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, minus(b), u64(c), minus(a), rm))
 
 
-@elementwise("f", "101010", "vf", MULTIPLY_ADD)
+@elementwise("f", "101010", "vf", MULTIPLY_ADD, host="fma b c -a")
 @generic
 def vfmsub(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, u64(b), u64(c), minus(a), rm))
 
 
-@elementwise("f", "101011", "vf", MULTIPLY_ADD)
+@elementwise("f", "101011", "vf", MULTIPLY_ADD, host="fma -b c a")
 @generic
 def vfnmsub(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, minus(b), u64(c), u64(a), rm))
@@ -193,7 +193,7 @@ def vfmerge(a: U, b: U, k: u8) -> U:
     return b if k != 0 else a
 
 
-@unary("f", "010011", "00000", "vfsqrt.v")
+@unary("f", "010011", "00000", "vfsqrt.v", host="sqrt a")
 @generic
 def vfsqrt(h: Hart, a: U, rm: u32) -> U:
     return U(f_sqrt(h, u64(a), rm))
@@ -217,55 +217,55 @@ def vfclass(a: U) -> U:
     return U(f_classify(u64(a)))
 
 
-@elementwise("f", "110000", "vf", WIDENING)
+@elementwise("f", "110000", "vf", WIDENING, host="fadd a b")
 @generic
 def vfwadd(h: Hart, a: U, b: U, rm: u32) -> W:
     return f64_add(h, f32_to_f64(h, u64(a), rm), f32_to_f64(h, u64(b), rm), rm)
 
 
-@elementwise("f", "110010", "vf", WIDENING)
+@elementwise("f", "110010", "vf", WIDENING, host="fsub a b")
 @generic
 def vfwsub(h: Hart, a: U, b: U, rm: u32) -> W:
     return f64_sub(h, f32_to_f64(h, u64(a), rm), f32_to_f64(h, u64(b), rm), rm)
 
 
-@elementwise("f", "110100", "vf", WIDE)
+@elementwise("f", "110100", "vf", WIDE, host="fadd a b")
 @generic
 def vfwadd_(h: Hart, a: W, b: U, rm: u32) -> W:
     return f64_add(h, a, f32_to_f64(h, u64(b), rm), rm)
 
 
-@elementwise("f", "110110", "vf", WIDE)
+@elementwise("f", "110110", "vf", WIDE, host="fsub a b")
 @generic
 def vfwsub_(h: Hart, a: W, b: U, rm: u32) -> W:
     return f64_sub(h, a, f32_to_f64(h, u64(b), rm), rm)
 
 
-@elementwise("f", "111000", "vf", WIDENING)
+@elementwise("f", "111000", "vf", WIDENING, host="fmul a b")
 @generic
 def vfwmul(h: Hart, a: U, b: U, rm: u32) -> W:
     return f64_mul(h, f32_to_f64(h, u64(a), rm), f32_to_f64(h, u64(b), rm), rm)
 
 
-@elementwise("f", "111100", "vf", WIDENING_MULTIPLY_ADD)
+@elementwise("f", "111100", "vf", WIDENING_MULTIPLY_ADD, host="fma b a c")
 @generic
 def vfwmacc(h: Hart, a: U, b: U, c: W, rm: u32) -> W:
     return f64_fma(h, f32_to_f64(h, u64(b), rm), f32_to_f64(h, u64(a), rm), c, rm)
 
 
-@elementwise("f", "111101", "vf", WIDENING_MULTIPLY_ADD)
+@elementwise("f", "111101", "vf", WIDENING_MULTIPLY_ADD, host="fma -b a -c")
 @generic
 def vfwnmacc(h: Hart, a: U, b: U, c: W, rm: u32) -> W:
     return f64_fma(h, f32_to_f64(h, minus(b), rm), f32_to_f64(h, u64(a), rm), c ^ fp.SIGN_64, rm)
 
 
-@elementwise("f", "111110", "vf", WIDENING_MULTIPLY_ADD)
+@elementwise("f", "111110", "vf", WIDENING_MULTIPLY_ADD, host="fma b a -c")
 @generic
 def vfwmsac(h: Hart, a: U, b: U, c: W, rm: u32) -> W:
     return f64_fma(h, f32_to_f64(h, u64(b), rm), f32_to_f64(h, u64(a), rm), c ^ fp.SIGN_64, rm)
 
 
-@elementwise("f", "111111", "vf", WIDENING_MULTIPLY_ADD)
+@elementwise("f", "111111", "vf", WIDENING_MULTIPLY_ADD, host="fma -b a c")
 @generic
 def vfwnmsac(h: Hart, a: U, b: U, c: W, rm: u32) -> W:
     return f64_fma(h, f32_to_f64(h, minus(b), rm), f32_to_f64(h, u64(a), rm), c, rm)

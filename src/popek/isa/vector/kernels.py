@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
+from popek.isa.vector import host
 from popek.isa.vector.generic import Generic
 from popek.isa.vector.layout import RESULT
 from popek.lang import (
@@ -86,8 +87,8 @@ def whole_vectors(n: str, bits: int) -> str:
     return f"{n} + {step - 1} & ~u64({step - 1})"
 
 
-def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int) -> Any:
-    """The loop for one width. `factors`: how many times as wide operands are; `result`: the same, 0 for a bool."""
+def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int, arithmetic: str) -> Any:
+    """The loop for one width; arguments as of `kernel`."""
     name = f"{element.__name__}_loop_{bits}"
     needs = element.parameters
     widths = {p: 8 if p == "k" else bits * factors.get(p, 1) for p in needs if p in "abck"}
@@ -100,13 +101,17 @@ def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int) -
              f"    for i in range({'n' if active else whole_vectors('n', bits)}):", *active,
              f"        vd.e[i] = {call if result else f'u8({call})'}"]  # fmt: skip
     scope = {**SCOPE, "__name__": element.python.__module__, "element": element.at(bits)}
-    return source_fn(name, "\n".join(lines) + "\n", scope)
+    lowered = host.loop(arithmetic, list(widths), widths, bits * result) if arithmetic else None
+    return source_fn(name, "\n".join(lines) + "\n", scope, native=lowered)
 
 
 def kernel(
-    element: Generic, widths: Sequence[int], factors: Mapping[str, int] | None = None, result: int = 1
+    element: Generic, widths: Sequence[int], factors: Mapping[str, int], result: int, arithmetic: str = ""
 ) -> Any:
-    """`<element>_all(h, m, a, b, c, k, rm)`: the loop for vtype's SEW; m ... k are addresses, 0 what is not needed."""
+    """`<element>_all(h, m, a, b, c, k, rm)`: the loop for vtype's SEW; m ... k are addresses, 0 what is not needed.
+
+    `factors`: how many times as wide operands are; `result`: the same, 0 for a bool. `arithmetic`: see host.loop.
+    """
     name = f"{element.__name__}_all"
     groups = [p for p in element.parameters if p in "abck"]
     arguments = ", ".join(["h", "h.vl", "h.vector + RESULT", "m", *groups, "rm"])
@@ -115,6 +120,6 @@ def kernel(
     for position, bits in enumerate(widths):
         size = bits.bit_length() - 4
         lines += [f"    {'el' if position else ''}if size == {size}:", f"        loop_{bits}({arguments})"]
-        scope[f"loop_{bits}"] = loop(element, bits, factors or {}, result)
+        scope[f"loop_{bits}"] = loop(element, bits, factors, result, arithmetic)
     lines += ["    else:", "        raise Trap(ILLEGAL_INSTRUCTION, 0)"]
     return source_fn(name, "\n".join(lines) + "\n", scope)

@@ -1,0 +1,49 @@
+"""The vector registers of a machine's harts, and the code of vector instructions, fetched when a guest needs it."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from popek.api import native
+from popek.base.memory import Block
+
+if TYPE_CHECKING:
+    from popek.lang.objects import Library
+
+_u64 = ctypes.c_uint64
+
+
+class Vectors:
+    """Keep it as long as harts run."""
+
+    def __init__(self, core: Library, guest: int, harts: int, warn: Callable[[str], None] | None) -> None:
+        """`core`: the native code that runs the harts of the guest at that address."""
+        self._core, self._guest, self._warn = core, guest, warn
+        self._lock = threading.Lock()
+        self._library: Library | None = None
+        self._loader = ctypes.CFUNCTYPE(_u64, _u64)(self._load)
+        self._memory = Block(harts * core.call("popek.api.guest.vector_bytes", _u64)())
+        core.call("popek.api.guest.lend_vectors", None, _u64, _u64, _u64)(
+            guest, self._memory.address, ctypes.cast(self._loader, ctypes.c_void_p).value
+        )
+
+    def _load(self, hart: int) -> int:
+        """A hart met its first vector instruction: 0 if it can go on. On the hart's thread."""
+        try:
+            with self._lock:
+                if self._library is None:
+                    self._library = self._link()
+                    entry = self._library.address("popek.engine.vector_library.run")
+                    self._core.call("popek.api.guest.vectors_enter", None, _u64, _u64)(self._guest, entry)
+            return 0
+        except Exception as error:  # nothing may leave a callback
+            if self._warn is not None:
+                self._warn(f"no vector instructions: {type(error).__name__}: {error}")
+            return 1
+
+    def _link(self) -> Library:
+        names = {f"popek_vector_{what}": f"popek.engine.vector.{what}_for" for what in ("load", "store", "view")}
+        return native.vectors(None, self._warn).link({to: self._core.address(at) for to, at in names.items()})
