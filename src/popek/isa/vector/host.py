@@ -15,7 +15,7 @@ INTRINSIC = "@llvm.experimental.constrained"
 
 
 def loop(operation: str, names: Sequence[str], widths: dict[str, int], result: int) -> Callable[[str], Made]:
-    """`operation`: LLVM's name and its operands, "fma -b a c". `names`: the loop's groups, `widths`: their elements'."""
+    """`operation`: LLVM's name and its operands, "fma -b a c". `names`: the loop's groups; `widths` of elements."""
     name, *operands = operation.split()
     lanes = BYTES * 8 // result
     vector = f"<{lanes} x {TYPES[result][0]}>"
