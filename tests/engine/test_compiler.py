@@ -9,7 +9,7 @@ import time
 import pytest
 
 from popek.engine.optimizing import compile, loops, snippets, tables
-from popek.engine.optimizing.form import LIMIT, Block, form, turns
+from popek.engine.optimizing.form import LARGEST, LIMIT, Block, form, turns
 from popek.engine.optimizing.image import Page, RegionFlag, Request, unpack
 from popek.isa.table import GATES, OPS, Decoded, assemble, decode
 from tests.engine import streams
@@ -103,8 +103,16 @@ def test_short_code_without_a_loop_is_not_worth_it(known: tables.Tables) -> None
 
 
 def test_a_region_stays_small(known: tables.Tables) -> None:
-    blocks = form(request(*["addi a0, a0, 1"] * 900, f"jal zero, {HOME:#x}"), known)
-    assert len(addresses(blocks)) == LIMIT
+    loop = (*["addi a0, a0, 1"] * 20, f"bne a0, a1, {HOME:#x}")
+    assert len(addresses(form(request(*loop, *["addi a0, a0, 1"] * 900), known))) == LIMIT
+
+
+def test_a_large_loop_is_taken_whole_or_not_at_all(known: tables.Tables) -> None:
+    def loop(size: int) -> list[Block]:
+        return form(request(*["addi a0, a0, 1"] * (size - 1), f"jal zero, {HOME:#x}"), known)
+
+    assert len(addresses(loop(LARGEST - 50))) == LARGEST - 50
+    assert loop(LARGEST + 50) == []
 
 
 def test_jumps_through_a_table_lead_where_jumps_led(known: tables.Tables) -> None:

@@ -145,7 +145,7 @@ def test_callee(text: list[str], to: int) -> None:
 
 def test_function_without_a_loop() -> None:
     """It is not found itself, only where it returns to: a place not worth a region, while the function is."""
-    body = "\n".join(f"xori a0, a0, {i}\n add a0, a0, a1" for i in range(400))
+    body = "\n".join(f"xori a0, a0, {i}\n add a0, a0, a1" for i in range(100))
     cache = Memory()
     for _ in range(2):
         managed = Managed(cache)
@@ -254,6 +254,9 @@ def test_killed_while_it_compiles() -> None:
         while managed.thread.is_alive():
             process = managed.manager.client.process
             if process is not None:
+                os.kill(process.pid, signal.SIGSTOP)  # before it can have an answer
+                while not managed.manager.client.busy and managed.thread.is_alive():
+                    time.sleep(0.001)
                 os.kill(process.pid, signal.SIGKILL)
                 stopped.append(process.pid)
                 return

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PATIENCE = 1.0  # seconds that a process gets to end by itself once its pipe is closed
 LARGEST = 1 << 24
 CPUCLOCK_SCHED = 2  # of Linux's clock numbers: time as the scheduler counts it
+WORKER = "popek.engine.optimizing.worker"
 
 
 class WorkerDied(Exception):
@@ -137,9 +138,9 @@ class Client:
         root = os.path.abspath(__file__)
         for _ in range(4):
             root = os.path.dirname(root)
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([root, *filter(None, sys.path)])  # finding them again would take some milliseconds
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "popek.engine.optimizing.worker"],
+            [sys.executable, "-P", "-S", "-c", f"from {WORKER} import main; main()"],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

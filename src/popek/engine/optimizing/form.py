@@ -16,6 +16,7 @@ from popek.engine.optimizing.tables import Instruction, Tables
 
 LIMIT = 250  # instructions
 DEPTH = 3  # calls within calls
+LARGEST = 500  # if there is no loop in the first LIMIT
 LONG = 60  # instructions that are worth compiling even where there is no loop
 CASES = 24  # places that an indirect jump may lead to
 NEAR = 2048  # bytes within which they lie
@@ -90,9 +91,10 @@ def executable(instruction: Instruction) -> bool:
 class Former:
     """Forms one region."""
 
-    def __init__(self, request: Request, tables: Tables) -> None:
+    def __init__(self, request: Request, tables: Tables, limit: int) -> None:
         self.request = request
         self.tables = tables
+        self.limit = limit
         self.steps: dict[Place, Step] = {}
 
     def word(self, pc: int) -> int | None:
@@ -112,7 +114,7 @@ class Former:
         """The step at a place, new or known; None if it cannot be in the region."""
         if place in self.steps:
             return self.steps[place]
-        if len(self.steps) >= LIMIT or (word := self.word(place[0])) is None:
+        if len(self.steps) >= self.limit or (word := self.word(place[0])) is None:
             return None
         instruction = self.tables.decode(word)
         if instruction is None:
@@ -182,7 +184,7 @@ class Former:
         return before.pc + before.instruction.imm
 
     def form(self) -> list[Block]:
-        """The blocks of the region, the entry first; empty if there is nothing worth compiling."""
+        """The blocks of the region, the entry first; empty if the entry cannot be in one."""
         entry: Place = (self.request.entry, ())
         if self.step(entry) is None:
             return []
@@ -195,8 +197,7 @@ class Former:
                 if place not in seen and self.step(place) is not None:
                     seen.add(place)
                     waiting.append(place)
-        blocks = self.blocks(entry)
-        return blocks if turns(blocks) or sum(not s.stops for s in self.steps.values()) >= LONG else []
+        return self.blocks(entry)
 
     def blocks(self, entry: Place) -> list[Block]:
         """The steps as basic blocks: each stands behind one that leads to it, most behind the likeliest."""
@@ -250,5 +251,15 @@ def turns(blocks: list[Block]) -> bool:
 
 
 def form(request: Request, tables: Tables) -> list[Block]:
-    """The basic blocks of the region around the request's entry; empty if it is not worth compiling."""
-    return Former(request, tables).form()
+    """The basic blocks of the region around the request's entry; empty if it is not worth compiling.
+
+    Straight code of which only a piece would be in the region is not: most of its time would still go elsewhere.
+    """
+    for limit in (LIMIT, LARGEST):
+        former = Former(request, tables, limit)
+        blocks = former.form()
+        if turns(blocks):
+            return blocks
+        if len(former.steps) < limit:
+            return blocks if sum(not s.stops for s in former.steps.values()) >= LONG else []
+    return []

@@ -1,6 +1,7 @@
-"""The function around a region's blocks: the way in, and the ways out.
+"""The function around a region's blocks: the way in, and what a way out is.
 
-Lives here: what is loaded on entry, what is written on leaving, the declarations. Not here: the blocks (lower).
+Lives here: what is loaded on entry, how registers are written on leaving, the declarations. Not here: the blocks
+(lower), the text of the ways out (exits).
 
 On entry, guest registers come from the pinned ones' parameters and from the hart. A way out writes those that changed
 to the hart, gives the pinned ones and the retired count in registers, and hands over a guest address.
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from popek.engine.optimizing.image import RAM_BASE, VIEWS_AT
 from popek.engine.optimizing.tables import Layout
-from popek.engine.optimizing.values import FLOAT_REGISTERS, Value, based
+from popek.engine.optimizing.values import FLOAT_REGISTERS, Value
 
 BOX = 0xFFFFFFFF00000000
 
@@ -37,7 +38,6 @@ class Count(NamedTuple):
 
 
 Snapshot = tuple[Value, ...]
-
 
 class State:
     """The registers' values at a point of a block."""
@@ -72,63 +72,6 @@ def boxed(value: Value, name: Callable[[], str]) -> tuple[list[str], str]:
         f"  {box} = or i64 {wide}, {BOX}",
         f"  {made} = bitcast i64 {box} to double",
     ], made
-
-
-class Exits:
-    """The ways out of one region. `initial`: the registers on entry."""
-
-    def __init__(self, layout: Layout, initial: list[Value]) -> None:
-        self.layout = layout
-        self.initial = initial
-        self.labels: dict[tuple[Leave, Value, int, Count], str] = {}
-        self.held: list[tuple[Leave, Value, Snapshot, Count]] = []  # keeps the snapshots' ids unique
-
-    def to(self, kind: Leave, pc: Value, state: State, count: Count) -> str:
-        """The label of the way out to a guest address with this state; equal ones are one."""
-        snapshot = state.snapshot()
-        key = kind, pc, id(snapshot), count
-        if key not in self.labels:
-            self.labels[key] = f"out{len(self.held)}"
-            self.held.append((kind, pc, snapshot, count))
-        return self.labels[key]
-
-    def text(self) -> str:
-        """All of them."""
-        return "".join(self._one(n, *exit) for n, exit in enumerate(self.held))
-
-    def _one(self, n: int, kind: Leave, pc: Value, snapshot: Snapshot, count: Count) -> str:
-        lines = [f"out{n}:"]
-        made = 0
-
-        def name() -> str:
-            nonlocal made
-            made += 1
-            return f"%o{n}.{made}"
-
-        def operand(value: Value) -> str:
-            if value.text:
-                return value.text
-            assert value.constant is not None
-            more, text = based(value.constant, name)
-            lines.extend(more)
-            return text
-
-        for r, value in enumerate(snapshot):
-            if value is self.initial[r] or r in self.layout.pins:
-                continue
-            text, type = operand(value), value.type
-            if type == "float":
-                more, text = boxed(value, name)
-                lines += more
-                type = "double"
-            lines += [store(self.layout, name(), r, type, text)]
-        retired = count.text
-        if count.add:
-            retired = name()
-            lines.append(f"  {retired} = add i64 {count.text}, {count.add}")
-        pins = [operand(snapshot[r]) for r in self.layout.pins]
-        lines.append(tail(kind.value, retired, pins, operand(pc)))
-        return "\n".join(lines) + "\n"
 
 
 def place(layout: Layout, register: int) -> int:

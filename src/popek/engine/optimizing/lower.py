@@ -47,7 +47,8 @@ class Lowering:
         for n, made in enumerate(self.made):
             self.merge(n, made, heads)
         lines = [self.line(line) for made in self.made for line in made.lines]
-        return "\n".join(lines) + "\n" + "".join(self.cold) + self.writer.exits.text()
+        body = "\n".join(lines) + "\n" + "".join(self.cold)
+        return body + self.writer.exits.text(body)
 
     def line(self, line: str | Access) -> str:
         """A line of a block; of an access its address, and its check if it has one."""
@@ -84,7 +85,7 @@ class Lowering:
         for step in straight:
             execute(w, step)
         if last.stops:
-            w.emit(f"br label %{w.leave(last)}")
+            w.emit(f"br label %{w.out(Leave.STEP, w.guest(last.pc))}")
         elif last.transfers:
             self.control.transfer(block, last)
         else:
@@ -145,7 +146,7 @@ class Lowering:
             if n == 0:
                 heads[n].edges.append(("start", False))
             pc = self.writer.guest(self.blocks[n].steps[0].pc)
-            leave = self.writer.exits.to(Leave.STEP, pc, made.first, made.first_count)
+            leave = self.writer.exits.to(Leave.STEP, pc, made.first.snapshot(), made.first_count)
             text, cold = heads[n].text(leave)
             phis.append(text.rstrip("\n"))
             self.cold.append(cold)

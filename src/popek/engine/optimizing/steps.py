@@ -25,6 +25,8 @@ def execute(w: Writer, step: Step) -> None:
     if register is not None and result is not None:
         w.state.set(register, result)
     w.retired(1)
+    if step.instruction.op.kind in ("store", "amo", "fp"):
+        w.happened()
 
 
 def _result(w: Writer, step: Step, i: Instruction) -> Value | None:
@@ -102,7 +104,7 @@ def piece(w: Writer, step: Step, i: Instruction) -> Value | None:
     """An instruction by its piece."""
     op = i.op
     assert op.piece is not None
-    leave = w.leave(step)
+    leave = w.leave(step) if op.kind in ("amo", "fp") or "$bail$" in op.piece else ""
     operands = {"$h$": "%h", "$imm$": str(signed(i.imm))}
     for name in op.parameters:
         if name in ("rs1", "rs2"):

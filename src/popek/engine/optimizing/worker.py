@@ -1,8 +1,8 @@
 """The worker process of the optimizing engine: descriptions of code come in, region images go out.
 
-Lives here: its loop and the form of its messages. `python -m popek.engine.optimizing.worker` reads from standard input
-and writes to standard output; it ends with its pipe, or when nobody has wanted anything for a while. What is made of a
-request is compile's concern. Not here: who starts it (client).
+Lives here: its loop and the form of its messages. `main` reads from standard input and writes to standard output; it
+ends with its pipe, or when nobody has wanted anything for a while. What is made of a request is compile's concern. Not
+here: who starts it (client).
 
 To it: length, then state.Description as far as it is filled. From it: length, processor time in nanoseconds, image.
 """
@@ -118,7 +118,3 @@ def main() -> None:
     except BrokenPipeError:
         pass
     os._exit(0)  # nothing is left to be tidied up
-
-
-if __name__ == "__main__":
-    main()

@@ -5,13 +5,15 @@ Lives here: what `steps` and `control` write with. Not here: what they write, no
 
 from __future__ import annotations
 
+from popek.engine.optimizing.exits import Exits
 from popek.engine.optimizing.form import Step
-from popek.engine.optimizing.frame import BOX, Count, Exits, Leave, State, boxed
+from popek.engine.optimizing.frame import BOX, Count, Leave, Snapshot, State, boxed
 from popek.engine.optimizing.image import PAGE
 from popek.engine.optimizing.memory import Access
 from popek.engine.optimizing.tables import Layout
 from popek.engine.optimizing.values import FLOAT_REGISTERS, Value, address, based, number, plain, signed
 
+FAR_BACK = 16  # instructions that a way out may go back: what they overwrote has to be held until then
 OUTSIDE = -1  # where values are defined that a region gets: on entry
 
 
@@ -59,10 +61,11 @@ class Writer:
         self.here = Text()
         self.label: str | Access = ""
         self.state = State(self.initial, {})
+        self.retreat: tuple[Value, Snapshot, Count] | None = None
 
     def begin_block(self, block: int, text: Text, state: State) -> None:
         """From here on the text is that of a block."""
-        self.block, self.here, self.state = block, text, state
+        self.block, self.here, self.state, self.retreat = block, text, state, None
         text.first, text.first_count = State(list(state.values), {}), text.count
         self.begin(f"b{block}")
 
@@ -160,11 +163,20 @@ class Writer:
 
     def out(self, kind: Leave, pc: Value) -> str:
         """The label of the way out to a guest address."""
-        return self.exits.to(kind, pc, self.state, self.here.count)
+        return self.exits.to(kind, pc, self.state.snapshot(), self.here.count)
 
     def leave(self, step: Step) -> str:
-        """The label of the way out that executes this step the long way."""
-        return self.out(Leave.STEP, self.guest(step.pc))
+        """The label of a way out for what this step may not be able to do: to be done the long way.
+
+        Steps that can be done again share the way out of the first one: it goes back there.
+        """
+        if self.retreat is None or self.here.count.add - self.retreat[2].add > FAR_BACK:
+            self.retreat = self.guest(step.pc), self.state.snapshot(), self.here.count
+        return self.exits.to(Leave.STEP, *self.retreat)
+
+    def happened(self) -> None:
+        """The last step must not be done again: it stored something, or raised flags that were to be seen later."""
+        self.retreat = None
 
     def access(self, step: Step, address: Value, offset: int, size: int, write: bool) -> str:
         """Check an access; the host's address of what lies at address + offset."""
