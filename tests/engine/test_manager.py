@@ -152,7 +152,7 @@ def test_function_without_a_loop() -> None:
         m = managed.machine
         m.program(f"{body}\n jalr zero, 0(ra)", RAM + 0x4000)
         m.program(finish(f"""addi a1, zero, 7
-            lui a4, 0x10
+            lui a4, 0x40
             loop:
             jal ra, {RAM + 0x4000:#x}
             addi a4, a4, -1
