@@ -109,7 +109,8 @@ def assemble(text: str, base: int) -> bytes:
         head, _, last = line.rpartition(" ")
         if last in labels:
             line = f"{head} {labels[last]:#x}"
-        code += table.assemble(line, at).to_bytes(4, "little")
+        word = int(last, 0) if head == ".word" else table.assemble(line, at)
+        code += word.to_bytes(4, "little")
         at += 4
     return bytes(code)
 
