@@ -1,6 +1,6 @@
 """What each thread of a litmus test may do, for itself: every value that a load may return gives another run.
 
-Lives here: events of memory with their dependencies, and the values of registers. What they do to each other is rvwmo's.
+Lives here: events of memory with their dependencies, and values of registers. What threads do to each other is rvwmo's.
 """
 
 from __future__ import annotations
