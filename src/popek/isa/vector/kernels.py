@@ -13,78 +13,19 @@ from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.vector import host
 from popek.isa.vector.generic import Generic
 from popek.isa.vector.layout import RESULT
-from popek.lang import (
-    Array,
-    Trap,
-    at_u8,
-    at_u16,
-    at_u32,
-    at_u64,
-    cast,
-    fn,
-    i8,
-    i16,
-    i32,
-    source_fn,
-    struct,
-    u8,
-    u16,
-    u32,
-    u64,
-)
+from popek.isa.vector.views import VIEWS, whole_vectors
+from popek.lang import Trap, at_u8, at_u16, at_u32, at_u64, cast, fn, i8, i16, i32, source_fn, u8, u16, u32, u64
 
-
-@struct
-class Bytes:
-    """A group as elements of 8 bits. LLVM makes host vector code of loops over these structs, not over addresses."""
-
-    e: Array[u8, 256]
-
-
-@struct
-class Halves:
-    """Of 16 bits."""
-
-    e: Array[u16, 128]
-
-
-@struct
-class Words:
-    """Of 32 bits."""
-
-    e: Array[u32, 64]
-
-
-@struct
-class Doubles:
-    """Of 64 bits."""
-
-    e: Array[u64, 32]
-
-
-CHUNK = 32             # bytes that LLVM handles in a step of a loop
-VIEWS = {8: "Bytes", 16: "Halves", 32: "Words", 64: "Doubles"}
 SCOPE: dict[str, Any] = {
     "Hart": Hart, "Trap": Trap, "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION, "RESULT": RESULT, "u8": u8, "u16": u16,
     "u32": u32, "u64": u64, "i8": i8, "i16": i16, "i32": i32, "at_u8": at_u8, "at_u16": at_u16, "at_u32": at_u32,
-    "at_u64": at_u64, "cast": cast, "Bytes": Bytes, "Halves": Halves, "Words": Words, "Doubles": Doubles}  # fmt: skip
+    "at_u64": at_u64, "cast": cast, **{view.__name__: view for view in VIEWS.values()}}  # fmt: skip
 
 
 @fn(inline=True)
 def sew(h: Hart) -> u32:
     """The logarithm of the bytes of an element: vtype.vsew."""
     return u32(h.vtype >> 3) & 7
-
-
-def cell(base: str, bits: int) -> str:
-    """Element `i` of the group at `base`."""
-    return f"at_u{bits}({base} + i * {bits // 8}).value"
-
-
-def whole_vectors(n: str, bits: int) -> str:
-    """`n` elements or some more, so that LLVM needs no second loop for the last ones; a group has room for them."""
-    step = CHUNK * 8 // bits
-    return f"{n} + {step - 1} & ~u64({step - 1})"
 
 
 def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int, arithmetic: str) -> Any:
@@ -97,7 +38,7 @@ def loop(element: Generic, bits: int, factors: Mapping[str, int], result: int, a
     views = {**widths, "d": bits * result or 8, **({"m": 8} if "h" in needs else {})}
     active = ["        if vm.e[i] == 0:", "            continue"] if "h" in needs else []
     lines = [f"def {name}({', '.join(parameters)}) -> None:",
-             *(f"    v{p} = cast({VIEWS[width]}, {p})" for p, width in views.items()),
+             *(f"    v{p} = cast({VIEWS[width].__name__}, {p})" for p, width in views.items()),
              f"    for i in range({'n' if active else whole_vectors('n', bits)}):", *active,
              f"        vd.e[i] = {call if result else f'u8({call})'}"]  # fmt: skip
     scope = {**SCOPE, "__name__": element.python.__module__, "element": element.at(bits)}

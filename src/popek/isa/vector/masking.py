@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from popek.isa.hart import Hart
 from popek.isa.vector.layout import ACTIVE, CARRY, RESULT, SPLAT
-from popek.lang import at_u8, at_u16, at_u32, at_u64, fn, i8, i16, i32, memcpy, memset, u8, u16, u32, u64
+from popek.isa.vector.views import Bytes, Doubles, Halves, Words
+from popek.lang import at_u8, at_u16, at_u32, at_u64, cast, fn, i8, i16, i32, memcpy, memset, u8, u16, u32, u64
 
 ONES = (1 << 64) - 1
 EACH = 0x0101010101010101          # one of every byte
@@ -81,8 +82,9 @@ def fill(h: Hart, to: u64, value: u64, size: u32) -> None:
         value = u64(u16(value)) * 0x0001000100010001
     elif size == 2:
         value = value << 32 | u64(u32(value))
-    for word in range((h.vl << u64(size)) + 7 >> 3):
-        at_u64(to + word * 8).value = value
+    view = cast(Doubles, to)
+    for word in range(((h.vl << u64(size)) + 31 >> 5) * 4):
+        view.e[word] = value
 
 
 @fn(inline=True)
@@ -126,23 +128,23 @@ def keep(h: Hart, d: u64, vm: u32, size: u32) -> None:
     if vm != 0 and h.vstart == 0:
         memcpy(d, source, n << u64(size))
         return
-    m = begin(h, vm)
+    m = cast(Bytes, begin(h, vm))         # zero up to a multiple of 64 elements
     if size == 0:
-        for i in range(n):
-            if at_u8(m + i).value != 0:
-                at_u8(d + i).value = at_u8(source + i).value
+        to_8, from_8 = cast(Bytes, d), cast(Bytes, source)
+        for i in range(n + 31 & ~u64(31)):
+            to_8.e[i] = from_8.e[i] if m.e[i] != 0 else to_8.e[i]
     elif size == 1:
-        for i in range(n):
-            if at_u8(m + i).value != 0:
-                at_u16(d + i * 2).value = at_u16(source + i * 2).value
+        to_16, from_16 = cast(Halves, d), cast(Halves, source)
+        for i in range(n + 15 & ~u64(15)):
+            to_16.e[i] = from_16.e[i] if m.e[i] != 0 else to_16.e[i]
     elif size == 2:
-        for i in range(n):
-            if at_u8(m + i).value != 0:
-                at_u32(d + i * 4).value = at_u32(source + i * 4).value
+        to_32, from_32 = cast(Words, d), cast(Words, source)
+        for i in range(n + 7 & ~u64(7)):
+            to_32.e[i] = from_32.e[i] if m.e[i] != 0 else to_32.e[i]
     else:
-        for i in range(n):
-            if at_u8(m + i).value != 0:
-                at_u64(d + i * 8).value = at_u64(source + i * 8).value
+        to_64, from_64 = cast(Doubles, d), cast(Doubles, source)
+        for i in range(n + 3 & ~u64(3)):
+            to_64.e[i] = from_64.e[i] if m.e[i] != 0 else to_64.e[i]
     h.vstart = 0
 
 

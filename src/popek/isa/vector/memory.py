@@ -148,7 +148,10 @@ def mask(h: Hart, word: u32, writing: bool) -> None:
 def first(h: Hart, addr: u64, place: u64, step: u64, size: u32, fields: u64, vm: u32) -> None:
     """Fault-only-first: what faults behind the first element ends the vector there instead."""
     try:
-        apart_each(h, addr, fields << u64(size), 0, 0, place, step, size, fields, vm, h.vl, False)
+        if vm != 0 and fields == 1:
+            together(h, addr, place, size, h.vl, False)
+        else:
+            apart_each(h, addr, fields << u64(size), 0, 0, place, step, size, fields, vm, h.vl, False)
     except Trap:
         if h.vstart == 0:
             raise

@@ -13,7 +13,8 @@ from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.vector.families import FUNCT3, declare, operations
 from popek.isa.vector.float import f_add, f_max, f_min
 from popek.isa.vector.generic import WIDTHS, Generic, S, U, W, generic
-from popek.isa.vector.kernels import SCOPE, cell
+from popek.isa.vector.kernels import SCOPE
+from popek.isa.vector.views import VIEWS
 from popek.lang import Trap, fn, source_fn, u32, u64, unlikely
 
 
@@ -52,13 +53,14 @@ def reduction(
 def _loop(element: Generic, name: str, bits: int, wide: int) -> Any:
     """The loop for one width."""
     full, out = f"{name}_loop_{bits}", bits * wide
-    call = ", ".join({"c": "c", "a": cell("a", bits)}.get(p, p) for p in element.parameters)
+    call = ", ".join({"a": "va.e[i]"}.get(p, p) for p in element.parameters)
     source = f"""def {full}(h: Hart, n: u64, m: u64, d: u64, a: u64, b: u64, rm: u32) -> None:
     if n == 0:
         return
+    vm, va = cast(Bytes, m), cast({VIEWS[bits].__name__}, a)
     c = at_u{out}(b).value
     for i in range(n):
-        if at_u8(m + i).value != 0:
+        if vm.e[i] != 0:
             c = element({call})
     at_u{out}(d).value = c
 """
