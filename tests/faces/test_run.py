@@ -1,5 +1,6 @@
 """`popek run` as a user meets it. The images are built on first use, so without a Debian mirror these tests skip."""
 
+import json
 import os
 import shutil
 import signal
@@ -179,3 +180,28 @@ def test_leaving_by_key(busybox):
         t.until(b"# ")
         t.write(b"\x1d\x1d\x1d")
         assert t.wait() == 0
+
+
+@pytest.mark.timeout(FIRST)
+def test_statistics(busybox, tmp_path):
+    """They are told apart from what the command says, and change nothing of it."""
+    command = [busybox, "--", "sh", "-c", "echo out; echo err >&2; exit 3"]
+    plain = popek("run", *command)
+    assert (plain.returncode, plain.stdout, plain.stderr) == (3, b"out\n", b"err\n")
+    done = popek("run", "--stats", *command)
+    assert done.returncode == 3 and done.stdout == b"out\n" and done.stderr.startswith(b"err\n")
+    assert b"instructions retired" in done.stderr and b"translating" in done.stderr
+    file = tmp_path / "statistics"
+    done = popek("run", "--stats-out", str(file), *command)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    written = json.loads(file.read_text())
+    assert sum(part["instructions"] for part in written["engines"].values()) == written["instructions"] > 10_000_000
+    done = popek("run", "--json", *command)
+    *before, last = done.stderr.splitlines()
+    assert done.returncode == 3 and before == [b"err"] and json.loads(last).keys() == written.keys()
+
+
+def test_statistics_cannot_be_written():
+    """It is said before an image is looked for."""
+    done = popek("run", "--stats-out", "/nowhere/there", "debian", "--", "true")
+    assert done.returncode == 125 and done.stderr == b"popek: /nowhere/there: No such file or directory\n"
