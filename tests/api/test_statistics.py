@@ -83,6 +83,7 @@ def adds_up(made: dict[str, Any]) -> None:
     assert sum(hart["instructions"] for hart in made["harts"]) == made["instructions"]
     assert made["stops"]["ecall_supervisor"] == made["stops"]["sbi_call"] == 1
     assert made["engines"]["monitor"]["instructions"] == made["stops"]["simulated_instruction"] == 1  # wfi
+    assert made["stops"]["wait_for_interrupt"] == made["stops"]["illegal_instruction"] == 1
     within = sum(count for cause, count in made["stops"].items() if cause in WITHIN)
     assert made["stopped"] == sum(made["stops"].values()) - within
     seconds = made["seconds"]
@@ -182,12 +183,15 @@ def test_harts_are_summed(tmp_path: Path) -> None:
 
 
 def test_a_stop_counts_once() -> None:
-    stops = {"ecall_supervisor": 4, "sbi_call": 3, "device": 2, "host_device": 1}
-    statistics = {"engine": "step", "checked": "", "seconds": 0.5, "harts": [{"instructions": 100, "stops": stops}]}
-    made = summary(statistics, {}, {}, {"wall": 1.0})
+    def of(stops: dict[str, int]) -> dict[str, Any]:
+        hart = {"instructions": 100, "stops": stops}
+        return summary({"engine": "step", "checked": "", "seconds": 0.5, "harts": [hart]}, {}, {}, {"wall": 1.0})
+
+    made = of({"ecall_supervisor": 4, "sbi_call": 3, "device": 2, "host_device": 1, "wait_for_interrupt": 1})
     assert made["undisturbed"] == pytest.approx(0.94) and made["stopped"] == 6
-    assert list(made["stops"]) == ["ecall_supervisor", "sbi_call", "device", "host_device"]
+    assert list(made["stops"])[:3] == ["ecall_supervisor", "sbi_call", "device"]
     assert made["instructions"] == 100 and made["mips"] == pytest.approx(0.0001)
+    assert of({"ecall_machine": 1, "wait_for_interrupt": 2})["stopped"] == 3  # a guest with firmware of its own
 
 
 def test_time_that_no_sample_tells_is_left_out() -> None:

@@ -7,7 +7,7 @@ import pytest
 from popek.abi import sbi
 from popek.isa import interrupts
 from popek.isa.hart import MTIP, SSIP, STIP, SUPERVISOR
-from popek.vmm import allocator, dispatcher, fences, services, timers
+from popek.vmm import allocator, dispatcher, fences, services, stops, timers
 from popek.vmm.vm import (
     FENCES,
     NEVER,
@@ -18,7 +18,6 @@ from popek.vmm.vm import (
     START_PENDING,
     STARTED,
     STOPPED,
-    STOPS,
 )
 from tests.vmm.plain import Monitor, Slept
 
@@ -294,8 +293,8 @@ def test_the_first_end_counts_and_reaches_every_hart():
 
 
 def test_every_counter_has_a_name():
-    assert all(0 <= stop < STOPS for stop in dispatcher.STOP_NAMES)
-    assert len(set(dispatcher.STOP_NAMES.values())) == len(dispatcher.STOP_NAMES)
+    assert all(0 <= stop < stops.STOPS for stop in stops.STOP_NAMES)
+    assert len(set(stops.STOP_NAMES.values())) == len(stops.STOP_NAMES)
 
 
 def test_the_table_of_calls_is_consistent():

@@ -327,11 +327,11 @@ class Machine:
 
     def stats(self) -> dict[str, Any]:
         """What the harts did: processor time, instructions, and stops by cause. Exact once the machine has ended."""
-        from popek.vmm.dispatcher import STOP_NAMES
+        from popek.vmm.stops import STOP_NAMES
 
         harts = []
         for retired, stops in self._core.counters():
-            named = {STOP_NAMES[i]: n for i, n in enumerate(stops) if n and i in STOP_NAMES}
+            named = {STOP_NAMES.get(i, f"cause_{i}"): n for i, n in enumerate(stops) if n}
             harts.append({"instructions": retired, "stops": named})
         spent = self._core.hart_seconds()
         return {"engine": self.engine, "checked": self.spec.check, "seconds": spent, "harts": harts}

@@ -22,7 +22,8 @@ from popek.isa import interrupts, v
 from popek.isa import ports as isa_ports
 from popek.lang.run import Runner
 from popek.vmm import console, dispatcher, port, timers
-from popek.vmm.vm import NEVER, POLL_MONITOR, STARTED, STOPS
+from popek.vmm.stops import STOP_WAIT, STOPS
+from popek.vmm.vm import NEVER, POLL_MONITOR, STARTED
 
 TURN = 1000                    # steps of a hart before the next one runs
 NANOSECONDS = 10               # of an instruction
@@ -81,6 +82,7 @@ class ReferenceCore:
     # -- what the host supplies --
 
     def _wait(self, h: Any) -> None:
+        self._guest.vm.hart[h.hartid].stops[STOP_WAIT] += 1
         if not self._wakes(h):
             self._asleep.add(h.hartid)
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from popek.api.machine import Machine
 
-#: Causes that are counted once more under a wider one: an SBI call is an ecall, and so on.
-WITHIN = {"sbi_call": "ecall_supervisor", "host_device": "device", "simulated_instruction": "illegal_instruction"}
+#: Causes that are counted once more under a wider one, if that is there: an SBI call is an ecall, and so on.
+WITHIN = {
+    "sbi_call": ("ecall_supervisor",), "host_device": ("device",), "simulated_instruction": ("illegal_instruction",),
+    "wait_for_interrupt": ("simulated_instruction", "sbi_call"),  # but for a guest with firmware of its own
+}  # fmt: skip
 MONITOR = "simulated_instruction"  # the cause whose instructions the monitor retires itself
 SECONDS = "_seconds"  # how counters end that are times
 SHOWN_ELSEWHERE = ("region_instructions", "long_way_instructions", "milliseconds")
@@ -66,7 +69,7 @@ def summary(
         for cause, count in hart["stops"].items():
             stops[cause] = stops.get(cause, 0) + count
     retired = sum(hart["instructions"] for hart in statistics["harts"])
-    stopped = sum(count for cause, count in stops.items() if WITHIN.get(cause) not in stops)
+    stopped = sum(count for cause, count in stops.items() if stops.keys().isdisjoint(WITHIN.get(cause, ())))
     seconds = {**seconds, "harts": statistics["seconds"]}
     seconds |= {name.removesuffix(SECONDS): value for name, value in counters.items() if name.endswith(SECONDS)}
     wall = seconds["wall"]

@@ -12,6 +12,7 @@ from popek.isa.interrupts import lower_interrupt, raise_interrupt, wakes
 from popek.isa.ports import fence_i, tlb_flush, tlb_regime_changed
 from popek.lang import Opaque, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, u32, u64
 from popek.vmm.port import give_way, sleep, wake
+from popek.vmm.stops import STOP_WAIT
 from popek.vmm.timers import due, next_deadline, raise_due, read_time, timer_changed
 from popek.vmm.vm import (
     POLL_MONITOR,
@@ -20,7 +21,6 @@ from popek.vmm.vm import (
     RUNNING,
     START_PENDING,
     STARTED,
-    STOP_WAIT,
     STOPPED,
     SUSPENDED,
     VM,

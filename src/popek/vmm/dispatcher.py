@@ -21,39 +21,13 @@ from popek.vmm.allocator import change_state, park
 from popek.vmm.fences import serve
 from popek.vmm.interpreter import simulate
 from popek.vmm.port import device_read, device_write, host_device
-from popek.vmm.vm import (
-    FIRST_INTERRUPT,
-    POLL_FENCE,
-    POLL_STATE,
-    STARTED,
-    STOP_DEVICE,
-    STOP_FENCE,
-    STOP_HOST_DEVICE,
-    STOP_SBI,
-    STOP_SIMULATED,
-    STOP_STATE,
-    STOP_WAIT,
-    VM,
-    HartState,
-)
+from popek.vmm.stops import FIRST_INTERRUPT, STOP_DEVICE, STOP_HOST_DEVICE, STOP_SBI, STOP_STATE
+from popek.vmm.vm import POLL_FENCE, POLL_STATE, STARTED, VM, HartState
 
 # Who handles a trap when the monitor is the guest's firmware; all others are the guest's own.
 GUEST, SBI, INTERPRETER = 0, 1, 2
 _OURS = {ECALL_FROM_SUPERVISOR: SBI, ILLEGAL_INSTRUCTION: INTERPRETER}
 WHO = table(u8, [_OURS.get(cause, GUEST) for cause in range(16)])
-
-#: What the counters are called, for people.
-STOP_NAMES: dict[int, str] = {
-    0: "instruction_misaligned", 1: "instruction_access_fault", 2: "illegal_instruction", 3: "breakpoint",
-    4: "load_misaligned", 5: "load_access_fault", 6: "store_misaligned", 7: "store_access_fault", 8: "ecall_user",
-    9: "ecall_supervisor", 11: "ecall_machine", 12: "instruction_page_fault", 13: "load_page_fault",
-    15: "store_page_fault",
-    **{FIRST_INTERRUPT + n: name for n, name in (
-        (1, "supervisor_software_interrupt"), (3, "machine_software_interrupt"), (5, "supervisor_timer_interrupt"),
-        (7, "machine_timer_interrupt"), (9, "supervisor_external_interrupt"), (11, "machine_external_interrupt"))},
-    STOP_SBI: "sbi_call", STOP_SIMULATED: "simulated_instruction", STOP_WAIT: "wait_for_interrupt",
-    STOP_DEVICE: "device", STOP_HOST_DEVICE: "host_device", STOP_FENCE: "remote_fence", STOP_STATE: "hart_state",
-}  # fmt: skip
 
 
 @fn

@@ -10,7 +10,8 @@ from popek.isa.ports import FLUSH_BY_ADDRESS, FLUSH_BY_ASID, fence_i, tlb_flush
 from popek.lang import atomic_and, atomic_load, atomic_or, atomic_store, cast, fn, spin_hint, u32, u64
 from popek.vmm.lock import acquire, release
 from popek.vmm.port import give_way
-from popek.vmm.vm import FENCES, POLL_FENCE, STOP_FENCE, VM
+from popek.vmm.stops import STOP_FENCE
+from popek.vmm.vm import FENCES, POLL_FENCE, VM
 
 # Kinds of fences
 CODE, TRANSLATIONS = 1, 2

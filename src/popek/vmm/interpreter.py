@@ -11,7 +11,8 @@ from popek.isa.memory import fetch
 from popek.isa.op import KINDS
 from popek.isa.table import decode, execute
 from popek.lang import Trap, cast, fn
-from popek.vmm.vm import STOP_SIMULATED, VM
+from popek.vmm.stops import STOP_SIMULATED
+from popek.vmm.vm import VM
 
 ARMED = TVM | TW | TSR
 CSR, SYSTEM = KINDS.index("csr"), KINDS.index("system")

@@ -4,6 +4,7 @@ from __future__ import annotations
 from popek.isa.hart import Hart
 from popek.isa.table import Decoded
 from popek.lang import Array, Opaque, Ptr, struct, u8, u32, u64
+from popek.vmm.stops import STOPS
 
 MAX_HARTS = 8
 NEVER = (1 << 64) - 1          # a moment that does not come
@@ -24,11 +25,6 @@ RUNNING, OFF, RESET, FAIL, HALTED = 0, 1, 2, 3, 4
 OUTPUT_BYTES = 1 << 16         # powers of two
 INPUT_BYTES = 1 << 14
 FENCES = 8
-
-# Why a hart stopped running guest code, as counted: exception n is n, interrupt n is FIRST_INTERRUPT + n.
-FIRST_INTERRUPT = 16
-STOP_SBI, STOP_SIMULATED, STOP_WAIT, STOP_DEVICE, STOP_HOST_DEVICE, STOP_FENCE, STOP_STATE = 32, 33, 34, 35, 36, 37, 38
-STOPS = 40
 
 
 @struct
