@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from popek.isa import audit, csr, table
+from popek.isa import audit, csr, table, vector
 from popek.isa.op import declared, expansions
+from popek.isa.vector import table as vectors
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "instructions.md"
 LEVELS = ("U", "S", "", "M")
@@ -38,10 +39,10 @@ def make() -> str:
     """The page."""
     rows = {row.name: row for row in audit.audit()}
     lines = [HEAD]
-    for extension in table.EXTENSIONS:
+    for extension in (*table.EXTENSIONS, vector):
         title = (extension.__doc__ or "").split("\n")[0].rstrip(".")
         lines += [f"## {title}", ""]
-        if operations := declared(extension):
+        if operations := vectors.OPS if extension is vector else declared(extension):
             lines += ["| assembly | encoding | kind | sensitive | privileged |", "|---|---|---|---|---|"]
             for op in operations:
                 verdict = judged(rows[op.name]) if op.name in rows else "see registers |"

@@ -5,6 +5,8 @@ Each function writes one thing. Not here: control flow (control), how often what
 
 from __future__ import annotations
 
+import re
+
 from popek.isa import csr
 from tests.engine.scaffold import DATA, DATA_PAGES, EXECUTE_ONLY, OTHERS, READ_ONLY, SUPERPAGES
 from tests.engine.writer import (
@@ -20,6 +22,7 @@ from tests.engine.writer import (
     P_STATUS,
     P_TABLE,
     POOL_SIZE,
+    VECTOR_ROWS,
     Row,
     Writer,
 )  # fmt: skip
@@ -99,6 +102,40 @@ def csr_access(w: Writer, depth: int) -> None:
         imm=number,
         uimm=number | zimm if row.encoding.field("uimm").top > 12 else number,
     )  # type: ignore[union-attr]
+
+
+def vectors(w: Writer, depth: int) -> None:
+    """A few vector instructions, mostly behind one that says what the elements are."""
+    r = w.r
+    if r.random() < 0.6:
+        log = r.choice((0, 0, 1, 2, 3, -1, -2, -3))
+        size = r.choice([s for s in range(4) if s <= 3 + min(log, 0)])
+        kind = r.getrandbits(2) << 6 | size << 3 | log & 7
+        if r.random() < 0.04:
+            kind = r.getrandbits(11)
+        if r.random() < 0.5:
+            w.put(VECTOR_ROWS["vsetivli"], rd=w.target(), uimm=r.randrange(32), vtypei=kind & 0x3FF)
+        else:
+            w.put(VECTOR_ROWS["vsetvli"], rd=w.target(), rs1=w.source(), vtypei=kind)
+    else:
+        log = r.randrange(4)
+    for _ in range(r.randrange(1, 5)):
+        if r.random() < 0.08:
+            number = csr.NUMBERS[r.choice(("vstart", "vxsat", "vxrm", "vcsr", "vl", "vtype", "vlenb"))]
+            if number < 0xC00 and r.random() < 0.5:
+                w.put("csrrwi", rd=w.target(), uimm=number | r.randrange(8) << 12)
+            else:
+                w.put("csrr", rd=w.target(), uimm=number)
+            continue
+        row = r.choice(list(VECTOR_ROWS.values()))
+        if row.module.endswith("accesses") and "ei" in row.mnemonic and r.random() < 0.7:
+            row = VECTOR_ROWS[re.sub("ei(16|32|64)", "ei8", row.name)]
+        chosen = {"rd": w.target(), "rs1": w.source(), "rs2": w.source(), "vm": int(r.random() < 0.6)}
+        if row.module.endswith("accesses"):
+            chosen["rs1"] = r.choice(BASE)
+        for name in ("vd", "vs1", "vs2", "vs3"):
+            chosen[name] = r.randrange(32) & -(1 << max(0, log + r.choice((0, 0, 0, 0, 1))) if r.random() < 0.95 else 1)
+        w.put(row, **{name: chosen[name] for name in chosen if row.encoding.field(name)})
 
 
 def system(w: Writer, depth: int) -> None:

@@ -8,13 +8,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from popek.api.native import vectors
 from popek.base.memory import Block
-from popek.engine import tlb
+from popek.engine import tlb, vector
 from popek.engine.template import setup
 from popek.engine.template.layout import Cache
 from popek.isa import table
 from popek.isa.hart import Board, Hart, reset
 from popek.isa.pmp import pmp_open
+from popek.isa.v import BLOCK, ENTRY, LOADER
 from popek.lang import atomic_or, cache, fn, objects, u32
 from popek.lang.llvm import emit
 from tests.engine import desk
@@ -52,6 +54,7 @@ def library() -> objects.Library:
         from popek.hosted import port as hosted
 
         functions, bound, substitute = setup.build_parts()
+        functions += vector.exports()
         mine = [prepare, nudge, coherence.regime_changed, coherence.pmp_changed, coherence.tlb_flush]
         bound |= {**desk.PORTS, run.poll: desk.poll, run.trap: desk.trap, coherence.asleep: desk.asleep}
         bound[watching.pause] = hosted.pause
@@ -111,7 +114,24 @@ class NativeMachine:
             self.desks.append(d)
         for number, h in enumerate(self.harts):
             self.engine.attach(ctypes.addressof(h), number, harts)
+        self._vectors = Block(harts * BLOCK)
+        self._loader = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)(self._load_vectors)
+        for number, h in enumerate(self.harts):
+            h.vector = self._vectors.address + number * BLOCK
+            self._word(h, LOADER).value = ctypes.cast(self._loader, ctypes.c_void_p).value
         self.hart, self.desk = self.harts[0], self.desks[0]
+
+    def _word(self, hart: Any, offset: int) -> Any:
+        return ctypes.c_uint64.from_address(hart.vector + offset)
+
+    def _load_vectors(self, hart: int) -> int:
+        """A hart met its first vector instruction."""
+        code = vectors()
+        names = {f"popek_vector_{what}": f"popek.engine.vector.{what}_for" for what in ("load", "store", "view")}
+        self._vector_code = code.link({to: self.library.address(name) for to, name in names.items()})
+        for h in self.harts:
+            self._word(h, ENTRY).value = self._vector_code.address("popek.engine.vector_library.run")
+        return 0
 
     def write(self, address: int, data: bytes) -> None:
         """Put bytes into guest memory as a device does, so that engines know."""

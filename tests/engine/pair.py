@@ -5,11 +5,15 @@ Lives here: setting both to the same state, running to the same poll point, comp
 
 from __future__ import annotations
 
+import ctypes
 import random
 from typing import Any
 
+from popek.api.native import vectors
+from popek.base.memory import Block
 from popek.isa import ports
 from popek.isa.hart import Hart, reset
+from popek.isa.v import BLOCK
 from tests.engine import desk, scaffold
 from tests.engine.desk import Desk
 from tests.engine.native import NativeMachine
@@ -17,7 +21,7 @@ from tests.engine.scaffold import RAM, Program
 from tests.isa.machine import Machine
 
 PRIVATE = set(
-    "board vm tlb scratch engine walk_level walk_inside walk_global trap_cause trap_tval poll hartid".split()
+    "board vm vector tlb scratch engine walk_level walk_inside walk_global trap_cause trap_tval poll hartid".split()
     + ["reservation_version"]
 )
 FIELDS = [name for name in Hart.fields if name not in PRIVATE]
@@ -26,6 +30,7 @@ SCALARS = [name for name in FIELDS if name not in ARRAYS]
 DESK_FIELDS = ("finished", "polls", "reads", "trace")
 TABLES = slice(scaffold.TABLES - RAM, scaffold.TABLES_END - RAM)
 ACCESSED_DIRTY = int.from_bytes((0xC0).to_bytes(8, "little") * ((TABLES.stop - TABLES.start) // 8), "little")
+VECTORS = 1024  # bytes of the vector registers
 STEPS = 40_000  # a program that runs longer is cut there
 
 
@@ -37,6 +42,8 @@ class State:
         self.arrays = {name: list(getattr(hart, name)) for name in ARRAYS}
         self.desk = {name: int(getattr(desk, name)) for name in DESK_FIELDS}
         self.poll = int(hart.poll) & 1
+        registers = ctypes.string_at(hart.vector, VECTORS)
+        self.arrays["v"] = [int.from_bytes(registers[i : i + 32], "little") for i in range(0, VECTORS, 32)]
         self.memory = memory[:]
 
     def differences(self, other: State, polls: bool = True) -> list[str]:
@@ -77,6 +84,7 @@ def set_up(hart: Any, desk: Any, program: Program) -> None:
             getattr(hart, array)[int(name[len(array) :])] = value
         else:
             setattr(hart, name, value)
+    ctypes.memmove(hart.vector, random.Random(program.data).randbytes(VECTORS), VECTORS)
     for name in ("limit", *DESK_FIELDS):
         setattr(desk, name, 0)
 
@@ -98,6 +106,8 @@ class Oracle:
         self.hart, self.engine, self.memory = self.machine.hart, self.machine.engine, self.machine.memory
         self.desk = Desk()
         self.hart.vm = self.desk
+        self._vectors = Block(BLOCK)
+        self.hart.vector = self._vectors.address
         self.trace: list[tuple[int, int]] | None = None
         self.steps = 0
         self.stop_showed = 0  # an interrupt was taken earlier because of a stop
@@ -162,6 +172,7 @@ class Pair:
 
     def __init__(self) -> None:
         self.oracle = Oracle()
+        vectors()  # made now, if need be: programs have little time
         self.native = NativeMachine(1, scaffold.SIZE)
         self.image = b""
 

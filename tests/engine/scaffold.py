@@ -13,7 +13,7 @@ import random
 from dataclasses import asdict, dataclass, field
 
 from popek.isa import table
-from popek.isa.hart import FS, MPIE, MPP, MPRV, MXR, SPIE, SPP, SUM, TSR, TVM, TW
+from popek.isa.hart import FS, MPIE, MPP, MPRV, MXR, SPIE, SPP, SUM, TSR, TVM, TW, VS
 
 RAM, SIZE = 0x8000_0000, 0x8_0000
 HANDLER, SUPERVISOR_HANDLER, FINISH = RAM + 0x900, RAM + 0xC00, RAM + 0xE00  # not near RAM, which stray stores hit
@@ -38,7 +38,7 @@ USER_BIG = 0x1_0000_0000  # user, 2 MiB pages; the third one leads to devices
 V, R, W, X, U, G, A, D = (1 << n for n in range(8))
 N = 1 << 63
 KERNEL, USER = V | R | W | X | A | D, V | R | W | X | U | A | D
-ALL_STATUS = MPP | MPIE | MPRV | FS | SUM | MXR | TVM | TW | TSR | SPP | SPIE
+ALL_STATUS = MPP | MPIE | MPRV | FS | VS | SUM | MXR | TVM | TW | TSR | SPP | SPIE
 
 
 def pte(address: int, flags: int) -> int:

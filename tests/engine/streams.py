@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from popek.isa.hart import FS_SHIFT, MPIE, MPP_SHIFT, MPRV, MXR, SPIE, SPP, SUM, TSR, TVM, TW
+from popek.isa.hart import FS_SHIFT, MPIE, MPP_SHIFT, MPRV, MXR, SPIE, SPP, SUM, TSR, TVM, TW, VS_SHIFT
 from popek.isa.op import Op
 from popek.isa.pmp import ADDRESS_MASK
 from tests.engine import control, items, scaffold
@@ -50,6 +50,8 @@ class Streams(Writer):
             (2.0 if depth < 2 else 0, items.sandwich), (1.5 if depth < 2 else 0, control.stride)]  # fmt: skip
         if depth == 0:
             weights.append((0.1, control.wall))
+        if self.vectors:
+            weights.append((20, items.vectors))
         if depth < 3:
             weights += [(6, control.skip), (3.5, control.loop), (2, control.call), (1.5, control.indirect)]
         (chosen,) = self.r.choices([w[1] for w in weights], [w[0] for w in weights])
@@ -106,6 +108,8 @@ class Streams(Writer):
 
         start = self.piece(write)
         status = mode << MPP_SHIFT | r.choice((0, 1, 2, 3, 3, 3, 3, 3, 3, 3)) << FS_SHIFT
+        if self.vectors:
+            status |= r.choice((0, 1, 2, 3, 3, 3, 3, 3, 3, 3)) << VS_SHIFT
         for bit, likely in (
             (MPIE, 0.5),
             (SPIE, 0.5),

@@ -10,6 +10,7 @@ import random
 from popek.engine.template.layout import PINS
 from popek.isa.op import Expansion, Op
 from popek.isa.table import FORMS, OPS
+from popek.isa.vector.table import OPS as VECTOR_OPS
 from tests.engine import scaffold
 from tests.engine.scaffold import (
     CODE,
@@ -41,10 +42,15 @@ def is_memory(row: Row) -> bool:
 
 
 ROWS: list[Row] = [*OPS, *FORMS]
+VECTOR_ROWS = {op.name: op for op in VECTOR_OPS}
 BY_KIND: dict[str, list[Row]] = {}
 for _row in ROWS:
     BY_KIND.setdefault("memory" if is_memory(_row) else kind(_row), []).append(_row)
-FIELD_MASKS = {id(f): sum((1 << p.width) - 1 << p.at for p in f.pieces) for row in ROWS for f in row.encoding.fields}
+FIELD_MASKS = {
+    id(f): sum((1 << p.width) - 1 << p.at for p in f.pieces)
+    for row in (*ROWS, *VECTOR_ROWS.values())
+    for f in row.encoding.fields
+}
 BY_NAME = {row.name: row for row in OPS} | {row.mnemonic: row for row in FORMS}
 FENCES = """
     sfence_vma sfence_vma_address sfence_vma_asid sfence_vma_both sinval_vma sinval_vma_address
@@ -57,6 +63,7 @@ FREE_CSRS = """
 """.split()
 P_RANDOM, P_POINTERS, P_DEVICES, P_CODE, P_SATP, P_TABLE, P_PMP, P_STATUS = 16, 28, 44, 50, 62, 70, 94, 104
 POOL_SIZE = 112
+VECTORS = 0x5EED
 
 
 class Writer:
@@ -79,6 +86,7 @@ class Writer:
         if r.random() < 0.3:
             self.p.junk = r.randrange(CODE_PAGES)
         self.floating = r.random()  # how much floating point this stream likes
+        self.vectors = random.Random(seed ^ VECTORS).random() < 0.4  # it likes vectors
 
     # -- words --
 

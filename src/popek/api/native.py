@@ -242,7 +242,10 @@ def vectors(progress: Hearer = None, warn: Hearer = None) -> Image:
     from popek.lang import objects
 
     def make() -> Image:
-        made: bytes = _apart("vectors", PIPE).communicate()[0]
+        process = _apart("vectors", PIPE)
+        made: bytes = process.communicate()[0]
+        if process.returncode != 0:
+            raise OSError(f"making their code failed (exit status {process.returncode})")
         return objects.Image.from_bytes(made)
 
     return objects.cached(key("vector"), make, progress, warn)

@@ -41,7 +41,7 @@ class Vectors:
             return 0
         except Exception as error:  # nothing may leave a callback
             if self._warn is not None:
-                self._warn(f"no vector instructions: {type(error).__name__}: {error}")
+                self._warn(f"the guest cannot execute vector instructions: {error}")
             return 1
 
     def _link(self) -> Library:

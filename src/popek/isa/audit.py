@@ -18,17 +18,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from popek.isa import csr, hart, ports, table
+from popek.isa import csr, hart, memory, ports, table, v
 from popek.isa.hart import MACHINE, SUPERVISOR, USER, Board, Hart
 from popek.isa.op import Op
 from popek.isa.pmp import pmp_open
+from popek.isa.vector import layout
+from popek.isa.vector import table as vectors
 from popek.lang import Trap
 from popek.lang.run import Runner
 
 #: What a program may know and change: all other fields of Hart that mean anything are configuration.
-VISIBLE = ("pc", "x", "f", "fflags", "frm")
+VISIBLE = ("pc", "x", "f", "fflags", "frm", "vl", "vtype", "vstart", "vxrm", "vxsat")
 #: Bookkeeping that no instruction can show.
-HIDDEN = ("trap_cause", "trap_tval", "board", "vm", "tlb", "scratch", "engine", "walk_level", "walk_inside",
+HIDDEN = ("trap_cause", "trap_tval", "board", "vm", "vector", "tlb", "scratch", "engine", "walk_level", "walk_inside",
           "walk_global", "reservation_addr", "reservation_value", "reservation_version", "poll", "pmp_used",
           "pmp_locked")  # fmt: skip
 
@@ -94,6 +96,8 @@ def subjects() -> Iterator[tuple[str, int]]:
     for op in table.OPS:
         if op.kind != "csr":
             yield op.name, _word(op)
+    for op in vectors.OPS:
+        yield op.name, _word(op)
     for row in csr.CSRS:
         name, number = next(iter(row.names.items()))      # the first of alike ones speaks for all
         yield f"csrr {name}", table.assemble(f"csrr a0, {name}")
@@ -101,17 +105,27 @@ def subjects() -> Iterator[tuple[str, int]]:
             yield f"csrw {name}", table.assemble(f"csrw {name}, a1")
 
 
+_REGISTERS = {"rd": 10, "rs1": 11, "rs2": 12, "rs3": 13, "vd": 8, "vs3": 8, "vs1": 16, "vs2": 24, "vm": 1}
+
+
 def _word(op: Op) -> int:
     """The operation with distinct registers and a small immediate."""
     word = op.encoding.match
     for field in op.encoding.fields:
-        value = {"rd": 10, "rs1": 11, "rs2": 12, "rs3": 13}.get(field.name.removeprefix("f"), 0)
+        value = _REGISTERS.get(field.name.removeprefix("f"), 0)
         if field.name in ("imm", "uimm"):
             value = 1 << field.bottom
             if op.kind in ("load", "store", "amo", "fp"):
                 value = 0
         word |= field.insert(value)
     return word
+
+
+def _vtype(word: int) -> int:
+    """Elements of 64 bits for what needs them (accesses of that width, extension by eight), of 32 for all others."""
+    access = word & 0x5F == 0b0000111 and word >> 12 & 7 == 7
+    extension = word >> 26 == 0b010010 and word >> 12 & 7 == 2 and word >> 16 & 15 == 1
+    return (3 if access or extension else 2) << 3
 
 
 class _Bench:
@@ -126,7 +140,14 @@ class _Bench:
         self.time = 0
         quiet = {p: lambda *_: None for p in vars(ports).values() if getattr(p, "kind", "") == "port"}
         loud = {p: self._record(p) for p in EFFECTS}
-        run = Runner({**quiet, **loud, ports.read_time: lambda h: self.time})
+        self.vectors = mmap.mmap(-1, v.BLOCK)
+        self.registers = ctypes.addressof(ctypes.c_char.from_buffer(self.vectors))
+        run = Runner({
+            **quiet, **loud, ports.read_time: lambda h: self.time,
+            ports.vector: lambda h, word: run[vectors.execute](h, word),
+            ports.element_load: lambda h, addr, n: run[getattr(memory, f"load_u{n * 8}")](h, addr),
+            ports.element_store: lambda h, addr, n, value: run[getattr(memory, f"store_u{n * 8}")](h, addr, value),
+            ports.element_view: lambda h, addr, writing: 0})  # fmt: skip
         self._decode, self._execute, self._open = run[table.decode], run[table.execute], run[pmp_open]
         self.configurations = [Configuration(mode, allow, pattern) for mode, allow, pattern in
                                itertools.product((USER, SUPERVISOR, MACHINE), (True, False), (1, 2))]
@@ -137,6 +158,7 @@ class _Bench:
     def run(self, word: int, configuration: Configuration) -> Result:
         """Execute one instruction in one configuration."""
         h = self._set_up(configuration)
+        h.vtype = _vtype(word)
         self.effects.clear()
         before = _snapshot(h)
         d = table.Decoded()
@@ -147,7 +169,7 @@ class _Bench:
             return Result(h.trap_cause, (), ())
         after = _snapshot(h)
         changed = tuple(name for name in after if name not in VISIBLE and after[name] != before[name])
-        visible = (*(after[name] for name in VISIBLE), self.memory[:])
+        visible = (*(after[name] for name in VISIBLE), self.memory[:], self.vectors[: layout.RESULT])
         return Result(None, visible, changed + tuple(self.effects))
 
     def _set_up(self, configuration: Configuration) -> Hart:
@@ -162,6 +184,8 @@ class _Bench:
         h.x[11], h.x[12], h.x[13] = RAM_BASE + 4096, 0x20C, 3
         h.f[10:14] = [0x3FD5555555555555, 0x3FF8000000000000, 0x4008000000000000, 0x4000000000000001]
         self.memory[:] = bytes(range(256)) * (RAM_SIZE // 256)
+        self.vectors[:] = bytes((1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0)) * (v.BLOCK // 16)
+        h.vector, h.vl = self.registers, 2
         h.mode = configuration.mode
         h.mstatus = hart.UXL_64 | hart.SXL_64 | (hart.SPP if configuration.pattern == 1 else hart.MPP & 1 << 11)
         h.mcounteren = h.scounteren = h.menvcfg = h.senvcfg = 0
@@ -170,7 +194,7 @@ class _Bench:
         h.mideleg = 0x222 if configuration.pattern == 2 else 0x202
         self.time = 1000 if configuration.pattern == 1 else 100_000       # before and after stimecmp, as mip has it
         if configuration.allow:
-            h.mstatus |= 1 << hart.FS_SHIFT
+            h.mstatus |= 1 << hart.FS_SHIFT | 1 << hart.VS_SHIFT
             h.mcounteren = h.scounteren = 0xFFFF_FFFF
             h.menvcfg = h.senvcfg = hart.CBIE | hart.CBCFE | hart.CBZE
             h.menvcfg |= hart.STCE
