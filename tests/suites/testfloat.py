@@ -1,7 +1,8 @@
-"""Checking testfloat_gen's output natively: one exported subset function a TestFloat operation. Not a test itself.
+"""Reading and checking testfloat_gen's output natively: exported subset functions. Not a test itself.
 
-testfloat_gen prints lines `operand ... result flags` in hexadecimal. `check(h, text, end, rm)` returns how many are
-wrong; h.instret counts lines, h.scratch holds the address of the first wrong line.
+testfloat_gen prints lines `operand ... result flags` in hexadecimal. `check(h, text, end, rm)`, one for each TestFloat
+operation, returns how many are wrong; h.instret counts lines, h.scratch holds the address of the first wrong line.
+For guests, `read(text, end, rows)` makes rows of doublewords of them, and `compare` looks through what a guest says.
 """
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 from popek.isa import fp
 from popek.isa.fp import fflags_read, fflags_write
 from popek.isa.hart import Hart
-from popek.lang import Function, at_u8, fn, i32, source_fn, u32, u64
+from popek.lang import Function, at_u8, at_u64, fn, i32, source_fn, u32, u64
 
 
 @fn
@@ -106,3 +107,52 @@ def soft_version(target: Any) -> Any:
     copy = Function(target.python)
     copy.symbol = target.symbol + ".integer"
     return copy
+
+
+def reader(operation: Operation) -> Any:
+    """The function that reads lines of an operation into rows: operands, result, flags."""
+    lines, offset = [], 0
+    widths = (*operation.operands, operation.digits, 2)
+    for i, digits in enumerate(widths):
+        text = f"number(at + {offset}, {digits})"
+        if digits == 8 and i == len(operation.operands) and operation.integer:
+            text = f"u64(i32(u32({text})))"
+        lines.append(f"at_u64(rows + {8 * i}).value = {text}")
+        offset += digits + 1
+    body = "\n        ".join(lines)
+    source = f"""def read_{operation.name}(at: u64, end: u64, rows: u64) -> u64:
+    count: u64 = 0
+    while at < end:
+        {body}
+        at += {offset}
+        rows += {8 * len(widths)}
+        count += 1
+    return count
+"""
+    return source_fn(f"read_{operation.name}", source, {**globals()}, export=True)
+
+
+@fn(export=True)
+def compare(rows: u64, columns: u64, found: u64, count: u64) -> u64:
+    """How many of the found pairs of result and flags are as the rows' last two say, up to the first that is not."""
+    for i in range(count):
+        expected = rows + (i * columns + columns - 2) * 8
+        if at_u64(expected).value != at_u64(found + 16 * i).value:
+            return i
+        if at_u64(expected + 8).value != at_u64(found + 16 * i + 8).value:
+            return i
+    return count
+
+
+def instruction(operation: Operation) -> tuple[str, bool]:
+    """The RISC-V instruction: operands from fa0, fa1, fa2 or a4, result to fa3, or a4 (True)."""
+    source, _, rest = operation.name.partition("_")
+    letters = {"f32": "s", "f64": "d", "i32": "w", "ui32": "wu", "i64": "l", "ui64": "lu"}
+    if rest.startswith("to_"):
+        to = rest.removeprefix("to_")
+        operands = f"{'fa3' if to[0] == 'f' else 'a4'}, {'fa0' if source[0] == 'f' else 'a4'}"
+        return f"fcvt.{letters[to]}.{letters[source]} {operands}", to[0] != "f"
+    name = {"mulAdd": "fmadd"}.get(rest, f"f{rest}")
+    if rest in ("eq", "lt", "le"):
+        return f"{name}.{letters[source]} a4, fa0, fa1", True
+    return f"{name}.{letters[source]} fa3, " + ", ".join(f"fa{n}" for n in range(len(operation.operands))), False
