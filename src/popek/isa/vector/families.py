@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from popek.isa.encoding import parse
-from popek.isa.fp import NAN_32, unbox_exact
+from popek.isa.fp import unbox_exact
 from popek.isa.hart import FS, ILLEGAL_INSTRUCTION, Hart
 from popek.isa.op import Op
 from popek.isa.vector import groups, masking
@@ -33,8 +33,13 @@ def floats(h: Hart) -> u32:
     """FP works, and rounds how? All FP instructions ask for a valid frm ("Vector Floating-Point Instructions")."""
     if unlikely(h.mstatus & FS == 0 or h.frm > 4):
         raise Trap(ILLEGAL_INSTRUCTION, 0)
-    h.mstatus |= FS
     return h.frm
+
+
+@fn(inline=True)
+def float_state_written(h: Hart) -> None:
+    """Flags, or a register, may have changed (Privileged ISA, "Extension Context Status")."""
+    h.mstatus |= FS
 
 
 @fn(inline=True)
@@ -45,10 +50,10 @@ def scalar_float(frs1: u64, size: u32) -> u64:
 
 SCOPE: dict[str, Any] = {
     "Hart": Hart, "u32": u32, "u64": u64, "i64": i64, "Trap": Trap, "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION,
-    "sew": sew, "floats": floats, "scalar_float": scalar_float, "NAN_32": NAN_32,
-    **{f.__name__: f for f in (groups.lmul, groups.register, groups.destination, groups.apart, groups.narrower,
-                               groups.wider, masking.begin, masking.carries, masking.splat, masking.keep,
-                               masking.keep_bits)}}  # fmt: skip
+    **{f.__name__: f for f in (
+        sew, floats, float_state_written, scalar_float, groups.lmul, groups.register, groups.destination, groups.apart,
+        groups.narrower, groups.wider, masking.begin, masking.carries, masking.splat, masking.keep,
+        masking.keep_bits)}}  # fmt: skip
 
 
 class Shape(NamedTuple):
@@ -119,6 +124,11 @@ def second(form: str) -> tuple[str, list[str]]:
     return "imm: u64", ["b = splat(h, imm, size)"]
 
 
+def written(kind: str) -> list[str]:
+    """What remains to be said when an instruction has not raised."""
+    return ["float_state_written(h)"] if kind == "f" else []
+
+
 def checks(shape: Shape, form: str) -> list[str]:
     """The rules on overlapping groups."""
     lines = []
@@ -179,7 +189,7 @@ def binary(element: Generic, kind: str, funct6: str, form: str, shape: Shape) ->
         f"a = register(h, vs2, {relative(shape.a)})", *lines, *checks(shape, form),
         f"m = begin(h, {vm})" if "h" in needs else "m = u64(0)",
         f"k = carries(h, u32({shape.vm}))" if carry else "k = u64(0)",
-        "loops(h, m, a, b, d, k, rm)", kept]  # fmt: skip
+        "loops(h, m, a, b, d, k, rm)", *written(kind), kept]  # fmt: skip
     head = f"def {name}(h: Hart, vd: u32, vs2: u32, {parameter}{', vm: u32' if shape.vm == 'vm' else ''}) -> None:"
     source = "\n    ".join([head, *body]) + "\n"
     declare(element.python.__module__, name, picture, f"{mnemonic} {', '.join(['vd', *names, *last])}", source,
@@ -198,7 +208,8 @@ def unary(
             f"rm = {'floats(h)' if kind == 'f' else 'u32(0)'}", "log = lmul(h)", "size = sew(h)",
             f"d = destination(h, vd, vm, {relative(shape.d)})", f"a = register(h, vs2, {relative(shape.a)})",
             *checks(shape, ""), f"m = {'begin(h, vm)' if 'h' in needs else 'u64(0)'}",
-            "loops(h, m, a, a, d, a, rm)", f"keep(h, d, vm, size{' + 1' if shape.d == 2 else ''})"]  # fmt: skip
+            "loops(h, m, a, a, d, a, rm)", *written(kind),
+            f"keep(h, d, vm, size{' + 1' if shape.d == 2 else ''})"]  # fmt: skip
         source = "\n    ".join([f"def {name}(h: Hart, vd: u32, vs2: u32, vm: u32) -> None:", *body]) + "\n"
         declare(element.python.__module__, name, f"{funct6} vm vs2 {code} {FUNCT3[kind + 'v']} vd 1010111",
                 f"{mnemonic} vd, vs2, vm", source, {"loops": loops_of(element, kind, shape)})

@@ -9,6 +9,7 @@ from popek.isa.fp import box
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.vector.families import (
     declare,
+    float_state_written,
     floats,
     instruction,
     operations,
@@ -51,6 +52,7 @@ def vfmv_f_s(h: Hart, vs2: u32) -> u64:
     size = float_size(h)
     h.vstart = 0
     value = get(register(h, vs2, i64(0)), u64(0), size)
+    float_state_written(h)
     return box(value) if size == 2 else value
 
 

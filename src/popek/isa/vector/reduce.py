@@ -10,7 +10,7 @@ from typing import Any
 
 from popek.isa import fp
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
-from popek.isa.vector.families import FUNCT3, declare, operations
+from popek.isa.vector.families import FUNCT3, declare, operations, written
 from popek.isa.vector.float import f_add, f_max, f_min
 from popek.isa.vector.generic import WIDTHS, Generic, S, U, W, generic
 from popek.isa.vector.kernels import SCOPE
@@ -40,7 +40,8 @@ def reduction(
                       f"    loop_{bits}(h, h.vl, begin(h, vm), d, a, b, rm)"]  # fmt: skip
         body = [f"rm = {'floats(h)' if kind == 'f' else 'u32(0)'}", "log = lmul(h)", "from_start(h)", "size = sew(h)",
                 "a = register(h, vs2, log)", "b = register(h, vs1, i64(0))", "d = register(h, vd, i64(0))",
-                *lines, "else:", "    raise Trap(ILLEGAL_INSTRUCTION, 0)"]  # fmt: skip
+                *lines, "else:", "    raise Trap(ILLEGAL_INSTRUCTION, 0)",
+                *written(kind)]  # fmt: skip
         function = f"{name}_vs"
         source = f"def {function}(h: Hart, vd: u32, vs1: u32, vs2: u32, vm: u32) -> None:\n    " + "\n    ".join(body)
         declare(__name__, function, f"{funct6} vm vs2 vs1 {FUNCT3[kind + 'v']} vd 1010111",
