@@ -63,12 +63,14 @@ def cpu_ticks(process: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def initramfs(busybox: Path, more: str = "") -> bytes:
-    """Debian's static busybox and an init that says what it is and powers off."""
+def initramfs(busybox: Path, more: str = "", programs: dict[str, bytes] | None = None) -> bytes:
+    """Debian's static busybox, other programs, and an init that says what it is and powers off."""
     out = io.BytesIO()
     archive = Cpio(out)
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
     archive.file("init", INIT.format(more=more).encode(), 0o755)
+    for name, content in (programs or {}).items():
+        archive.file(name, content, 0o755)
     archive.device("dev/console", "c", 5, 1)
     archive.close()
     return out.getvalue()
