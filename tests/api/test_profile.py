@@ -33,7 +33,7 @@ def seen(*places: tuple[int, int, int, int], pages: tuple[bytes, ...] = (), satp
 def names_of(found: Seen, kernel: str = "", symbols: tuple[str, ...] = ()) -> list[str]:
     spec = Spec(kernel=str(kernel))
     names = Names(spec, read(spec, silent), [given(str(one)) for one in symbols], [found], silent)
-    return [names.name(sample, sample.places[0], found.pages).text() for sample in found.samples]
+    return [names.stack(sample, found.pages)[-1].text() for sample in found.samples]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import random
 import struct
 
+from popek.abi.elf_functions import Function
 from popek.abi.elf_module import codes
 from popek.api.profile_modules import Modules
 from popek.api.sampler import Place
@@ -38,8 +39,9 @@ def test_a_linked_page_is_found():
     modules = Modules(pages)
     modules.add("my-module.ko", file)
     start = 0xFFFFFFFF_01570000
-    assert modules.at(Place(start + 50, 0, 1), pages[0]) == ("first", "my_module")
-    assert modules.at(Place(start + PAGE + 499, 0, 2), pages[1]) == ("second", "my_module")
+    assert modules.at(Place(start + 50, 0, 1), pages[0]) == (Function(0, 100, "first"), 50, "my_module")
+    second = Function(PAGE, PAGE + 500, "second")
+    assert modules.at(Place(start + PAGE + 499, 0, 2), pages[1]) == (second, PAGE + 499, "my_module")
     assert modules.at(Place(start + PAGE + 500, 0, 2), pages[1]) is None  # behind its end
     assert modules.at(Place(start, 0, 3), pages[2]) is None and modules.at(Place(start, 0, 0), b"") is None
 

@@ -84,6 +84,33 @@ again:
 SPIN = 4 * (4 + 6)  # bytes before it
 
 
+# A function without a loop, called by one; and one that is called through a register which calls keep
+STRAIGHT = (
+    """
+    li s0, 0
+    li s1, {turns}
+    la s2, pointed
+again:
+    jal ra, straight
+    jalr ra, 0(s2)
+    addi s0, s0, 1
+    blt s0, s1, again
+    j off
+straight:
+"""
+    + "    xor a0, a0, s0\n    mul a0, a0, s1\n" * 30
+    + """
+    jalr x0, 0(ra)
+pointed:
+"""
+    + "    xor a0, a0, s0\n    mul a0, a0, s1\n" * 30
+    + """
+    jalr x0, 0(ra)
+"""
+)
+STRAIGHT_AT = guests.RAM + 4 * (4 + 4 + 2 + 5)  # fmt: skip
+
+
 def turns(engine: str) -> int:
     return 15_000_000 if engine == "step" else 400_000_000
 
@@ -110,6 +137,23 @@ def test_the_hot_function_is_on_top(tmp_path, capfd, engine):
     assert top["own"] > 0.8 * made["samples"] > 4
     titles = [t.firstChild.data for t in xml.dom.minidom.parse(str(picture)).getElementsByTagName("title")]
     assert any(title.startswith("hot<loop>: ") for title in titles)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_function_without_a_loop_has_its_time(tmp_path, capfd, engine):
+    """Poll points are where it is called from and where it returns to."""
+    path = tmp_path / "guest.elf"
+    code = guests.assemble(STRAIGHT.format(turns=turns(engine) // 50), guests.RAM)
+    at, size = STRAIGHT_AT, 61 * 4
+    symbols = [("main", guests.RAM, at - guests.RAM), ("straight", at, size), ("pointed", at + size, size)]
+    path.write_bytes(elves.sections(elves.elf(code, guests.RAM), [], symbols))
+    made = profiled(capfd, "--engine", engine, str(path))
+    own = {row["name"]: row["own"] for row in made["functions"]}
+    assert own.get("straight", 0) + own.get("pointed", 0) > 0.7 * made["samples"] > 4
+    assert min(own["straight"], own["pointed"]) > 0.2 * made["samples"]
+    if engine != "step":
+        totals = {row["name"]: row["total"] for row in made["functions"]}
+        assert totals["main"] > 0.9 * made["samples"]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -82,7 +82,7 @@ class Profile:
                 stack = Stack(
                     MODES.get(sample.mode, "other"),
                     "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in sample.task),
-                    tuple(names.name(sample, place, seen.pages) for place in reversed(sample.places)),
+                    names.stack(sample, seen.pages),
                 )
                 made[stack] = made.get(stack, 0) + count
         return made

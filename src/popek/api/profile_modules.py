@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from popek.abi.elf_functions import Function
 from popek.abi.elf_module import Code, codes
 from popek.api.profile_pages import PAGE
 from popek.api.sampler import Place
@@ -66,16 +67,17 @@ class Modules:
             key = found.module, found.number, place.pc // PAGE * PAGE - found.page
             self._weight[key] = self._weight.get(key, 0) + count
 
-    def at(self, place: Place, page: bytes) -> tuple[str, str] | None:
-        """Function and module."""
+    def at(self, place: Place, page: bytes) -> tuple[Function, int, str] | None:
+        """Function, the place's address as it has them, and module."""
         candidates = self._found.get(page, ())
         if not candidates:
             return None
         best = max(
             candidates, key=lambda f: self._weight.get((f.module, f.number, place.pc // PAGE * PAGE - f.page), 0)
         )
-        function = best.code.functions.at(best.page + place.pc % PAGE)
-        return (function.name, best.module) if function is not None else None
+        address = best.page + place.pc % PAGE
+        function = best.code.functions.at(address)
+        return (function, address, best.module) if function is not None else None
 
 
 def _equal(page: bytes, content: bytes, fixed: bytes) -> bool:

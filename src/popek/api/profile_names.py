@@ -25,6 +25,7 @@ from popek.base.errors import BadInput
 
 USER, SUPERVISOR = 0, 1
 UPPER = 1 << 63
+UNKNOWN = 1  # for an address: what was called through a pointer (engine/optimizing/tracing)
 
 
 class Name(NamedTuple):
@@ -36,6 +37,13 @@ class Name(NamedTuple):
     def text(self) -> str:
         """For people."""
         return f"{self.function} [{self.file}]" if self.file else self.function
+
+
+class Named(NamedTuple):
+    """What an address is called. `entry`: it is where the function begins."""
+
+    name: Name
+    entry: bool
 
 
 class Given(NamedTuple):
@@ -137,31 +145,43 @@ class Names:
                     if place.pc >= UPPER and place.content and not self._of_kernel(place):
                         yield one.pages[place.content]
 
-    def name(self, sample: Sample, place: Place, pages: list[bytes]) -> Name:
+    def stack(self, sample: Sample, pages: list[bytes]) -> tuple[Name, ...]:
+        """Where a sample's time was spent, and who called; the innermost last."""
+        innermost, *callers = sample.places
+        outer = tuple(self.name(sample, place, pages).name for place in reversed(callers))
+        if innermost.pc == UNKNOWN and outer:
+            return (*outer, outer[-1]._replace(function=f"{outer[-1].function} -> ?"))
+        found = self.name(sample, innermost, pages)
+        if found.entry and sample.link is not None:  # nothing of it has run: it has just been called
+            found = self.name(sample, sample.link, pages)
+        return (*outer, found.name)
+
+    def name(self, sample: Sample, place: Place, pages: list[bytes]) -> Named:
         """What to call it."""
         user = sample.mode == USER and sample.satp >> 60 != 0
         for file, functions in self._virtual:
             if (place.pc >= UPPER) == (sample.mode == SUPERVISOR and sample.satp >> 60 != 0) or not sample.satp >> 60:
-                function = functions.at(place.pc)
-                if function is not None and function.name:
-                    return Name(_plain(function.name), _plain(file) if user else "")
+                if (function := functions.at(place.pc)) and function.name:
+                    return _named(function, place.pc, file if user else "")
         if not user and self._of_kernel(place):
             at = place.page + place.pc % PAGE
-            found = next((f for functions in self._physical if (f := functions.at(at)) and f.name), None)
-            if found is not None:
-                return Name(_plain(found.name))
+            for functions in self._physical:
+                if (function := functions.at(at)) and function.name:
+                    return _named(function, at, "")
         if sample.mode == SUPERVISOR and (module := self._modules.at(place, pages[place.content])):
-            return Name(*map(_plain, module))
+            return _named(*module)
         program = self._programs.at(sample, place, pages)
         if program is None:
-            return Name(_pages_of(place.pc))
-        return _of_program(program[0].functions.at(program[1]), program[1], _plain(program[0].name))
+            return Named(Name(_pages_of(place.pc)), False)
+        return _named(program[0].functions.at(program[1]), program[1], program[0].name)
 
 
-def _of_program(function: Function | None, address: int, file: str) -> Name:
+def _named(function: Function | None, address: int, file: str) -> Named:
+    """`file`: empty for kernels."""
     if function is None:
-        return Name(_pages_of(address), file)
-    return Name(_plain(function.name) or f"{function.start:#x}", file)
+        return Named(Name(_pages_of(address), _plain(file)), False)
+    entry = function.start == address or function.name == ".plt"  # which has many of them
+    return Named(Name(_plain(function.name) or f"{function.start:#x}", _plain(file)), entry)
 
 
 def _pages_of(address: int) -> str:

@@ -20,7 +20,7 @@ NATIVE = "popek.engine.optimizing.tracing."
 # As engine/optimizing/tracing has them, which a start from the cache does not import.
 _RING = struct.Struct("<2Q")
 _TRACES = 64
-_TRACE = struct.Struct("<2Q16s50Q")
+_TRACE = struct.Struct("<2Q16s52Q")
 KERNEL = 1 << 63
 SUPERVISOR = 1
 
@@ -40,6 +40,7 @@ class Sample(NamedTuple):
     satp: int
     task: bytes  # the name of Linux's task, as far as it is known
     places: tuple[Place, ...]
+    link: Place | None = None  # the call that led there, if it is just the first instruction of a function
 
 
 class Seen(NamedTuple):
@@ -97,19 +98,20 @@ class Sampler:
             written, taken = _RING.unpack_from(ring.view)
             for at in range(taken, written):
                 about, satp, task, *words = _TRACE.unpack_from(ring.view, _RING.size + at % _TRACES * _TRACE.size)
-                depth = 1 + (about >> DEPTH_SHIFT)
-                places = []
-                for pc, page in zip(words[: 2 * depth : 2], words[1 : 2 * depth : 2], strict=True):
-                    number = page % pages.PAGE
-                    if number not in numbers:
-                        start = self._contents_at + number * pages.PAGE
-                        numbers[number] = self._contents.number(bytes(ring.view[start : start + pages.PAGE]))
-                    places.append(Place(pc, page - number, numbers[number]))
-                self._count(about & 3, satp, task, tuple(places))
+                depth = about >> DEPTH_SHIFT
+                found = [self._place(ring, numbers, *words[i : i + 2]) for i in range(0, 4 + 2 * depth, 2)]
+                link = found.pop(1)
+                self._count(Sample(about & 3, satp, _text(task), tuple(found), link if link.pc else None))
             ctypes.c_uint64.from_address(ring.address + 8).value = written
 
-    def _count(self, mode: int, satp: int, task: bytes, places: tuple[Place, ...]) -> None:
-        sample = Sample(mode, satp, task.partition(b"\0")[0], places)
+    def _place(self, ring: Block, numbers: dict[int, int], pc: int, page: int) -> Place:
+        number = page % pages.PAGE
+        if number not in numbers:
+            start = self._contents_at + number * pages.PAGE
+            numbers[number] = self._contents.number(bytes(ring.view[start : start + pages.PAGE]))
+        return Place(pc, page - number, numbers[number])
+
+    def _count(self, sample: Sample) -> None:
         self._samples[sample] = self._samples.get(sample, 0) + 1
 
     def _look(self) -> None:
@@ -119,10 +121,14 @@ class Sampler:
             page = pages.physical(self._memory, pc, mode, satp) // pages.PAGE * pages.PAGE
             number = self._contents.number(self._memory.read(page, pages.PAGE)) if page else 0
             task = tp if mode == SUPERVISOR and tp >= KERNEL else sscratch
-            self._count(mode, satp, self._name(task, satp), (Place(pc, page, number),))
+            self._count(Sample(mode, satp, _text(self._name(task, satp)), (Place(pc, page, number),)))
 
     def _name(self, task: int, satp: int) -> bytes:
         if not self._name_at or task < KERNEL:
             return b""
         words = (pages.word(self._memory, task + self._name_at + i, satp) for i in (0, 8))
         return b"".join(word.to_bytes(8, "little") for word in words)
+
+
+def _text(padded: bytes) -> bytes:
+    return padded.partition(b"\0")[0]

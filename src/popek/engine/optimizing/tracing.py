@@ -4,6 +4,10 @@ Lives here: walking the guest's stack by frame pointers, with nothing the guest 
 into; the pages of code that samples lie in, each once, because at the end they are gone. Not here: what addresses are
 called (api/profile), when samples are taken (api/sampler).
 
+A poll point is where a jump leads, and time was spent where it came from. Behind a call it came from the function that
+was called; at a trap's entry from the instruction that trapped. Where a function begins it came from the caller, but
+that takes symbols: `link` is what ra says.
+
 A frame as GCC and LLVM make it with frame pointers on RISC-V: the return address at s0 - 8, the caller's s0 at s0 - 16.
 A function that calls nothing may keep its caller's s0 alone, at s0 - 8. Programs without frame pointers have anything
 in s0: what it leads to counts as a frame only if it is behind a call.
@@ -17,7 +21,7 @@ from popek.engine.template.layout import Cache, Library
 from popek.engine.template.pages import POLL_ENGINE
 from popek.engine.tlb import PAGE, PAGE_MASK
 from popek.isa import paging
-from popek.isa.hart import SUPERVISOR, Hart
+from popek.isa.hart import MACHINE, MPP_SHIFT, SPP, SUPERVISOR, USER, Hart
 from popek.isa.paging import EXECUTE, READ
 from popek.lang import (
     Array,
@@ -30,6 +34,8 @@ from popek.lang import (
     atomic_store,
     cast,
     fn,
+    i32,
+    i64,
     memcpy,
     struct,
     u32,
@@ -45,6 +51,8 @@ FAR = 1 << 20  # no frame is larger
 DEPTH_SHIFT = 8
 KERNEL = 1 << 63  # addresses from here on are Linux's own
 MIX = 0x9E37_79B9_7F4A_7C15
+AUIPC = 0x17
+UNKNOWN = 1
 
 
 @struct
@@ -57,12 +65,13 @@ class Place:
 
 @struct
 class Trace:
-    """One sample. `about`: mode | depth << DEPTH_SHIFT; api/sampler reads it as 55 words."""
+    """One sample. `about`: mode | depth << DEPTH_SHIFT; api/sampler reads it as 56 words."""
 
     about: u64
     satp: u64
     name: Array[u64, 2]  # of Linux's task
     at: Place
+    link: Place  # pc 0: ra says nothing
     frames: Array[Place, FRAMES]
 
 
@@ -121,7 +130,7 @@ def physical(h: Hart, addr: u64, access: u32, mode: u32) -> u64:
 
 
 @fn
-def word(h: Hart, addr: u64, mode: u32) -> u64:
+def word_at(h: Hart, addr: u64, mode: u32) -> u64:
     """A doubleword of data, 0 where there is none."""
     if addr & 7 == 0:
         paddr = physical(h, addr, READ, mode)
@@ -131,22 +140,67 @@ def word(h: Hart, addr: u64, mode: u32) -> u64:
 
 
 @fn
-def half(h: Hart, addr: u64) -> u64:
+def half(h: Hart, addr: u64, mode: u32) -> u64:
     """16 bits of code, 0 (no instruction) where there is none."""
-    paddr = physical(h, addr, EXECUTE, h.mode)
+    paddr = physical(h, addr, EXECUTE, mode)
     if paddr != 0:
         return u64(at_u16(paging.ram_address(h, paddr)).value)
     return 0
 
 
 @fn
-def behind_call(h: Hart, addr: u64) -> bool:
-    """Does a call with ra stand before that address? c.jalr, jal, jalr."""
-    last = half(h, addr - 2)
-    if last & 0xF07F == 0x9002 and last & 0xF80 != 0:
-        return True
-    first = half(h, addr - 4)
-    return first & 0xFFF == 0x0EF or first & 0x7FFF == 0x0E7
+def code(h: Hart, addr: u64, mode: u32) -> u64:
+    """32 bits of code."""
+    return half(h, addr, mode) | half(h, addr + 2, mode) << 16
+
+
+@fn
+def upper(instruction: u64) -> u64:
+    """The immediate of auipc."""
+    return u64(i64(i32(u32(instruction & 0xFFFF_F000))))
+
+
+@fn
+def low(instruction: u64) -> u64:
+    """The immediate of jalr and of loads."""
+    return u64(i64(i32(u32(instruction))) >> 20)
+
+
+@fn
+def kept(h: Hart, rs1: u64, offset: u64) -> u64:
+    """Where a call through a register led, if that is one that functions keep; else UNKNOWN."""
+    if rs1 & 30 == 8 or (rs1 >= 18 and rs1 <= 27):
+        return h.x[rs1] + offset
+    return UNKNOWN
+
+
+@fn
+def called(h: Hart, addr: u64, mode: u32) -> u64:
+    """Where the call with ra before that address led, if it returned just now; 0 if there is no call."""
+    last = half(h, addr - 2, mode)
+    if last & 0xF07F == 0x9002 and last & 0xF80 != 0:  # c.jalr
+        return kept(h, last >> 7 & 31, 0)
+    word = half(h, addr - 4, mode) | last << 16
+    if word & 0xFFF == 0x0EF:  # jal
+        offset = word >> 21 & 0x3FF | (word >> 20 & 1) << 10 | (word >> 12 & 0xFF) << 11 | (word >> 31) << 19
+        return through(h, addr - 4 + u64(i64(offset << 44) >> 43), mode)
+    if word & 0x7FFF != 0x0E7:  # jalr
+        return 0
+    rs1 = word >> 15 & 31
+    before = code(h, addr - 8, mode)
+    if before & 0x7F == AUIPC and before >> 7 & 31 == rs1:
+        return through(h, addr - 8 + upper(before) + low(word), mode)
+    return kept(h, rs1, low(word))
+
+
+@fn
+def through(h: Hart, addr: u64, mode: u32) -> u64:
+    """Where an entry of a procedure linkage table leads (psABI: auipc t3; ld t3; jalr t1, t3); else the address."""
+    first = code(h, addr, mode)
+    second = code(h, addr + 4, mode)
+    if first & 0xFFF == 0xE17 and second & 0xF_FFFF == 0xE_3E03 and code(h, addr + 8, mode) == 0x000E_0367:
+        return word_at(h, addr + upper(first) + low(second), mode)
+    return addr
 
 
 @fn
@@ -179,9 +233,9 @@ def content(ring: Ring, host: u64) -> u64:
 
 
 @fn
-def place(h: Hart, ring: Ring, p: Place, pc: u64) -> None:
+def place(h: Hart, ring: Ring, p: Place, pc: u64, mode: u32) -> None:
     """Note an address of code."""
-    page = physical(h, pc, EXECUTE, h.mode) & PAGE_MASK
+    page = physical(h, pc, EXECUTE, mode) & PAGE_MASK
     p.pc = pc
     p.page = page
     if page != 0:
@@ -189,21 +243,20 @@ def place(h: Hart, ring: Ring, p: Place, pc: u64) -> None:
 
 
 @fn
-def walk(h: Hart, ring: Ring, t: Trace) -> u64:
-    """The calls that the frames tell of, by their last byte; how many."""
-    depth: u64 = 0
-    low = h.x[SP]
+def walk(h: Hart, ring: Ring, t: Trace, mode: u32, depth: u64) -> u64:
+    """Calls from the frames, by their last byte; how many with the `depth` that are known."""
+    below = h.x[SP]
     fp = h.x[FP]
-    while depth < FRAMES and fp > low and fp - low < FAR:
-        ra = word(h, fp - 8, h.mode)
-        up = word(h, fp - 16, h.mode)
+    while depth < FRAMES and fp > below and fp - below < FAR:
+        ra = word_at(h, fp - 8, mode)
+        up = word_at(h, fp - 16, mode)
         if depth == 0 and ra > fp and ra - fp < FAR and ra & 7 == 0:  # kept s0 alone: it is still in ra
             up = ra
             ra = h.x[RA]
-        if ra == 0 or ra & 1 != 0 or not behind_call(h, ra):
+        if ra & 1 != 0 or called(h, ra, mode) == 0:
             break
-        place(h, ring, t.frames[depth], ra - 1)
-        low = fp
+        place(h, ring, t.frames[depth], ra - 1, mode)
+        below = fp
         fp = up
         depth += 1
     return depth
@@ -218,19 +271,41 @@ def name(h: Hart, ring: Ring, t: Trace) -> None:
     if h.mode == SUPERVISOR and h.x[TP] >= KERNEL:
         task = h.x[TP]
     if ring.name_at != 0 and task >= KERNEL:
-        t.name[0] = word(h, task + ring.name_at, SUPERVISOR)
-        t.name[1] = word(h, task + ring.name_at + 8, SUPERVISOR)
+        t.name[0] = word_at(h, task + ring.name_at, SUPERVISOR)
+        t.name[1] = word_at(h, task + ring.name_at + 8, SUPERVISOR)
 
 
 @fn
 def trace(h: Hart, c: Cache) -> None:
-    """Note where the hart is and who called."""
+    """Note where the hart was and who called."""
     ring = cast(Ring, c.optimizing.ring)
     if ring.written - atomic_load(ring.taken) >= TRACES:
         return
     t = ring.traces[ring.written & (TRACES - 1)]
     t.satp = h.satp
     name(h, ring, t)
-    place(h, ring, t.at, h.pc)
-    t.about = u64(h.mode) | walk(h, ring, t) << DEPTH_SHIFT
+    pc = h.pc
+    mode = h.mode
+    callee: u64 = 0
+    called_from = h.x[RA]
+    if mode == SUPERVISOR and pc == h.stvec & ~3:
+        pc = h.sepc
+        mode = SUPERVISOR if h.mstatus & SPP != 0 else USER
+    elif mode == MACHINE and pc == h.mtvec & ~3:
+        pc = h.mepc
+        mode = u32(h.mstatus >> MPP_SHIFT & 3)
+    elif called_from == pc:  # a return, unless that was in another register
+        callee = called(h, pc, mode)
+        called_from = 0
+    depth: u64 = 0
+    t.link.pc = 0
+    if callee != 0:
+        place(h, ring, t.at, callee, mode)
+        place(h, ring, t.frames[0], pc - 1, mode)
+        depth = 1
+    else:
+        place(h, ring, t.at, pc, mode)
+        if called_from & 1 == 0 and called(h, called_from, mode) != 0:
+            place(h, ring, t.link, called_from - 1, mode)
+    t.about = u64(mode) | walk(h, ring, t, mode, depth) << DEPTH_SHIFT
     atomic_store(ring.written, ring.written + 1)
