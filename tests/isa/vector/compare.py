@@ -23,11 +23,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of mnemonics")
     parser.add_argument("--python", action="store_true", help="plain Python instead of machine code")
+    parser.add_argument("--wild", action="store_true", help="do not prefer legal instructions")
     parser.add_argument("--show", type=int, default=10)
     options = parser.parse_args()
     ops = [op for op in table.OPS if op.mnemonic.startswith(tuple(options.only)) and op.fn is not configure]
     here = Here(not options.python)
-    generator = Generator(options.seed, ops, here)
+    generator = Generator(options.seed, ops, None if options.wild else here)
     cases = [generator.case() for _ in range(options.count)]
     with tempfile.TemporaryDirectory() as folder:
         there = elsewhere(b"".join(cases), Path(folder))
