@@ -251,6 +251,14 @@ def vectors(progress: Hearer = None, warn: Hearer = None) -> Image:
     return objects.cached(key("vector"), make, progress, warn)
 
 
+def vectors_meanwhile() -> None:
+    """Have the library of vector instructions made if it is not kept: a guest that needs it soon waits less."""
+    from subprocess import DEVNULL
+
+    if cache.usable() and not cache.has(key("vector")):
+        _apart("vectors-kept", DEVNULL)
+
+
 def _make_vectors() -> bytes:
     """The library of vector instructions, made now."""
     from popek.engine import vector_library
@@ -263,5 +271,8 @@ def _make_vectors() -> bytes:
 if __name__ == "__main__":
     if sys.argv[1:] == ["vectors"]:
         sys.stdout.buffer.write(_make_vectors())
+    elif sys.argv[1:] == ["vectors-kept"]:
+        os.nice(10)
+        cache.kept(key("vector"), _make_vectors)
     else:
         templates()

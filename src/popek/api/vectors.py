@@ -22,6 +22,7 @@ class Vectors:
     def __init__(self, core: Library, guest: int, harts: int, warn: Callable[[str], None] | None) -> None:
         """`core`: the native code that runs the harts of the guest at that address."""
         self._core, self._guest, self._warn = core, guest, warn
+        native.vectors_meanwhile()
         self._lock = threading.Lock()
         self._library: Library | None = None
         self._loader = ctypes.CFUNCTYPE(_u64, _u64)(self._load)

@@ -182,6 +182,7 @@ def _running(commands: _Commands, name: str, help: str, about: str) -> argparse.
     p.add_argument("--name", default="", help="name of this guest, also its host name")
     p.add_argument("--rm", action="store_true", help="forget the guest afterwards (it always is)")
     p.add_argument("--engine", default="auto", metavar="NAME", help=argparse.SUPPRESS)
+    _vectors(p)
     _statistics(p, name)
     p.add_argument("-q", "--quiet", action="store_true", help="errors only on stderr")
     p.add_argument("--no-progress", action="store_true", help="no progress lines")
@@ -258,10 +259,20 @@ def _booting(commands: _Commands, name: str, help: str, epilog: str) -> argparse
         help="let a second engine run beside the first and stop where they differ: step (--check alone) or reference "
         "(slow); one hart",
     )  # fmt: skip
+    _vectors(p)
     p.add_argument("--dtb-out", default="", metavar="FILE", help="write the device tree there before starting")
     p.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     _statistics(p, name)
     return p
+
+
+def _vectors(p: argparse.ArgumentParser) -> None:
+    """With or without the vector extension; left open, api/spec decides."""
+    choice = p.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--vector", action="store_true", default=None, help="harts with the vector extension (V, VLEN=256)"
+    )
+    choice.add_argument("--no-vector", dest="vector", action="store_false", help="harts without it")
 
 
 def _statistics(p: argparse.ArgumentParser, name: str) -> None:

@@ -40,8 +40,6 @@ def body(op: Op) -> list[str]:
             return [f"target = {call}", "if d.rd != 0:", "    h.x[d.rd] = h.pc + u64(d.length)", "h.pc = target"]
         case "fp":
             return _floating_point(op, call)
-        case "vector":
-            return ["if h.mstatus & VS == 0:", f"    {_ILLEGAL}", "h.mstatus = h.mstatus | VS", call, _ADVANCE]
     return [*_result(op, call), _ADVANCE]
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from popek.isa import a, c, d, f, i, m, privileged, v, zawrs, zba, zbb, zbc, zbs, zfa, zicbom, zicond, zicsr
 from popek.isa.decoding import decoder_source
 from popek.isa.executing import executor_source, scope_name
-from popek.isa.hart import FS, ILLEGAL_INSTRUCTION, VS, Hart
+from popek.isa.hart import FS, ILLEGAL_INSTRUCTION, Hart
 from popek.isa.op import declared, expansions
 from popek.isa.text import Assembly
 from popek.lang import Trap, i32, source_fn, struct, u8, u16, u32, u64
@@ -46,7 +46,7 @@ decode = source_fn("decode", decoder_source((*OPS, *GATES), FORMS), {
     "__name__": __name__, "Decoded": Decoded, "u8": u8, "u32": u32, "u64": u64, "i32": i32})
 
 execute = source_fn("execute", executor_source((*OPS, *GATES)), {
-    "__name__": __name__, "Decoded": Decoded, "Hart": Hart, "Trap": Trap, "u32": u32, "u64": u64, "FS": FS, "VS": VS,
+    "__name__": __name__, "Decoded": Decoded, "Hart": Hart, "Trap": Trap, "u32": u32, "u64": u64, "FS": FS,
     "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION,
     **{scope_name(operation): operation.fn for operation in (*OPS, *GATES)}})
 

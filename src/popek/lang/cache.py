@@ -197,6 +197,11 @@ def usable() -> bool:
         os.close(here)
 
 
+def has(key: str) -> bool:
+    """Is something kept under `key`? It may still be damaged."""
+    return os.path.exists(private.path(*PLACE, f"{key}.code"))
+
+
 def cached(
     key: str, make: Callable[[], Image], progress: Progress | None = None, warn: Progress | None = None
 ) -> Image:

@@ -74,6 +74,7 @@ def specification(chosen: argparse.Namespace) -> Spec:
         disks=tuple(disk(text) for text in chosen.disk),
         engine=chosen.engine,
         check=chosen.check,
+        vector=Spec().vector if chosen.vector is None else chosen.vector,
     )
 
 

@@ -64,6 +64,7 @@ def main(chosen: argparse.Namespace, profile: Profile | None = None) -> int:
             harts=harts,
             name=host_name(chosen.name),
             engine=chosen.engine,
+            vector=chosen.vector,
             stdout=STDOUT,
             stderr=STDERR,
             progress=None if chosen.quiet or not os.isatty(STDERR) else say,
