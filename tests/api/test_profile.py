@@ -1,10 +1,11 @@
 """api/profile: names fit the place they are given to, and only that; tables and pictures can stand any name."""
 
+import struct
 import xml.dom.minidom
 
 import pytest
 
-from popek.api.profile import Row, Stack, table, tasks
+from popek.api.profile import Profile, Row, Stack, table, tasks
 from popek.api.profile_flame import flame
 from popek.api.profile_kernel import read
 from popek.api.profile_names import Name, Names, given
@@ -108,6 +109,45 @@ def test_a_page_of_two_programs_goes_to_the_one_that_runs():
     programs.weigh(samples, pages)
     found = [programs.at(sample, sample.places[0], pages)[0].name for sample in samples]
     assert found == ["other", "other", "one", "one"]
+
+
+def test_a_file_with_debugging_information_explains_the_one_that_runs(tmp_path):
+    """It has the build ID, the symbols and nothing of the code."""
+    code = bytes(range(256)) * 16
+    note = (b".note.gnu.build-id", 7, 2, 0, struct.pack("<3I4s", 4, 4, 3, b"GNU") + b"1234")
+    (tmp_path / "prog").write_bytes(elves.sections(elves.elf(code, 0x1_0000, kind=3), [note], [("main", 0x1_0010, 8)]))
+    symbols = [("local", 0x1_0020, 16), ("other", 0x1_0010, 16)]
+    (tmp_path / "prog.debug").write_bytes(elves.sections(elves.elf(b"", 0x1_0000, kind=3), [note], symbols))
+    found = seen((0, 0x5021, 0x9000_0000, 1), (0, 0x5011, 0x9000_0000, 1), pages=(code,))
+    assert names_of(found, symbols=(tmp_path / "prog",)) == ["0x10000..0x10fff [prog]", "main [prog]"]
+    assert names_of(found, symbols=(tmp_path / "prog", tmp_path / "prog.debug")) == ["local [prog]", "main [prog]"]
+
+
+def test_only_the_command_counts_in_a_session():
+    told = []
+
+    class Machine:
+        def watch(self, period, name_at):
+            return self
+
+        def begin(self):
+            told.append("begin")
+
+        def seen(self):
+            return Seen({}, [b""])
+
+    class Session:
+        def begins(self):
+            told.append("nobody hears")
+
+    profile, session = Profile([], silent), Session()
+    with pytest.raises(KeyError), profile.watching(Machine(), session):
+        assert not told and not profile.started()
+        session.begins()
+        raise KeyError
+    assert told == ["begin"] and profile.started()
+    with profile.watching(Machine()):
+        assert told == ["begin", "begin"]
 
 
 def test_symbols_with_an_address(tmp_path):

@@ -203,6 +203,14 @@ def test_a_picture_that_cannot_be_written_is_told_before_the_guest_starts(tmp_pa
     assert said.out == "" and said.err.count("\n") == 1 and "f.svg" in said.err
 
 
+def test_no_empty_picture_is_left(tmp_path, capfd):
+    assert cli.main(["profile", "--out", str(tmp_path / "f.svg"), str(tmp_path / "nothing")]) == 125
+    assert capfd.readouterr().err.count("\n") == 1 and not (tmp_path / "f.svg").exists()
+    (tmp_path / "f.svg").write_text("mine")
+    assert cli.main(["profile", "--out", str(tmp_path / "f.svg"), str(tmp_path / "nothing")]) == 125
+    assert (tmp_path / "f.svg").read_text() == "mine"
+
+
 def test_the_table_is_shown_if_the_picture_fails_at_the_end(tmp_path, capfd):
     assert cli.main(["profile", "--out", "/dev/full", loop(tmp_path, "auto", ("hot", HOT, 8))]) == 125
     said = capfd.readouterr()

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from popek.abi import elf
 
 PT_LOAD = 1
-PF_X, SHF_CODE, SHT_PROGBITS = 1, 4, 1
+PF_X, SHF_CODE, SHT_PROGBITS, SHT_NOTE = 1, 4, 1, 7
+BUILD_ID, NT_GNU_BUILD_ID = ".note.gnu.build-id", 3
 PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
 MOST = 16 << 20  # bytes of a function
 NESTED = 16  # symbols that may begin inside of one function
@@ -110,6 +111,15 @@ def functions(data: memoryview) -> Functions:
     return Functions(found)
 
 
+def build_id(data: memoryview) -> bytes:
+    """What the linker calls the file, which its separate file with debugging information has, too; empty without."""
+    for section in _sections(data):
+        note = bytes(data[section.offset : section.offset + section.size])
+        if section.name == BUILD_ID and note[4:5] and note[8:16] == struct.pack("<I4s", NT_GNU_BUILD_ID, b"GNU"):
+            return note[16 : 16 + int.from_bytes(note[4:8], "little")]
+    return b""
+
+
 def _headers(data: memoryview) -> list[tuple[int, ...]]:
     if len(data) < _EHDR.size or not elf.is_elf(data) or data[4] != 2 or data[5] != 1:
         return []
@@ -132,7 +142,7 @@ def _sections(data: memoryview) -> list[_Section]:
     return [
         _Section(texts[h[0] :].partition(b"\0")[0].decode("utf-8", "replace"), h[2], h[3], h[4], h[5])
         for h in headers
-        if h[1] == SHT_PROGBITS
+        if h[1] in (SHT_PROGBITS, SHT_NOTE)
     ]
 
 

@@ -149,7 +149,6 @@ def run(
     harts: int = 1,
     name: str = "",
     engine: str = "auto",
-    vector: bool | None = None,
     stdout: int = 1,
     stderr: int = 2,
     progress: Callable[[str], None] | None = None,
@@ -158,8 +157,6 @@ def run(
     measured: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
     """Run a command in a fresh guest and forget the guest; the command's exit status.
-
-    `vector`: with the vector extension or without (None: as a Spec has it).
 
     `attend(session)` serves it as in `boot`, `profile` hears of the samples, `measured` what it cost (statistics).
     """
@@ -181,7 +178,6 @@ def run(
         disks=(Disk(made.disk, "raw", overlay=True, serial=made.serial),) if made.disk else (),
         engine=engine,
         name=name,
-        vector=Spec().vector if vector is None else vector,
     ).checked()
     if profile:
         profile.prepare(spec)
@@ -193,7 +189,7 @@ def run(
             Machine(
                 spec, serial_out=session.serial, ports=session.ports, progress=progress, warn=warn and once(warn)
             ) as machine,
-            profile.watching(machine) if profile else nullcontext(),
+            profile.watching(machine, session) if profile else nullcontext(),
         ):
             session.attach(machine)
             if measure:

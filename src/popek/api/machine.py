@@ -191,11 +191,12 @@ class Machine:
             self._sampling = self._thread("sampler", self._sampler.run)
         self._thread("serial", self._serial)
 
-    def watch(self, period: float, name_at: int = 0) -> None:
-        """Before the start: look every `period` seconds where the harts are and who called."""
+    def watch(self, period: float, name_at: int = 0) -> Sampler:
+        """Before the start: look every `period` seconds where the harts are and who called, once told to begin."""
         from popek.api.sampler import Sampler
 
         self._sampler = Sampler(self._core, self._memory, period, name_at)
+        return self._sampler
 
     def seen(self) -> Seen:
         """What was seen how often, after the end of a machine that was watched."""

@@ -17,6 +17,7 @@ from popek.api.spec import Spec
 
 if TYPE_CHECKING:
     from popek.api.machine import Machine
+    from popek.api.session import Session
 
 PERIOD = 0.001  # seconds between samples
 MODES = {0: "user", 1: "kernel", 3: "machine"}
@@ -59,9 +60,14 @@ class Profile:
         self._kernel = profile_kernel.read(spec, self._tell)
 
     @contextmanager
-    def watching(self, machine: Machine) -> Iterator[None]:
-        """Around one run of the machine, before its start and behind its end, whatever that is."""
-        machine.watch(PERIOD, self._kernel.name_at)
+    def watching(self, machine: Machine, session: Session | None = None) -> Iterator[None]:
+        """Around one run of the machine, before its start and behind its end, whatever that is; of a session only what
+        comes when the guest is ready for its command."""
+        sampler = machine.watch(PERIOD, self._kernel.name_at)
+        if session is None:
+            sampler.begin()
+        else:
+            session.begins = sampler.begin
         try:
             yield
         finally:

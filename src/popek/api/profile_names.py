@@ -109,6 +109,7 @@ class Names:
                 self._physical.append(placed)
             elif one.program is not None:
                 self._programs.add(os.path.basename(one.path), one.program)
+                self._programs.explain(one.program)
             else:
                 self._virtual.append((os.path.basename(one.path), one.functions or named(one.symbols)))
         self._physical.append(kernel.functions)
@@ -173,7 +174,7 @@ class Names:
         program = self._programs.at(sample, place, pages)
         if program is None:
             return Named(Name(_pages_of(place.pc)), False)
-        return _named(program[0].functions.at(program[1]), program[1], program[0].name)
+        return _named(program[0].function(program[1]), program[1], program[0].name)
 
 
 def _named(function: Function | None, address: int, file: str) -> Named:

@@ -11,24 +11,25 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from popek.abi import elf_functions
-from popek.abi.elf_functions import Functions
+from popek.abi.elf_functions import Function, Functions
 from popek.api.profile_pages import PAGE
 from popek.api.sampler import Place, Sample
 
 
 class Program:
-    """An ELF file. `name`: what to call it."""
+    """An ELF file. `name`: what to call it; `debug`: files with more symbols, by build ID."""
 
-    def __init__(self, name: str, data: memoryview) -> None:
-        self.name, self.data = name, data
-        self._functions: Functions | None = None
+    def __init__(self, name: str, data: memoryview, debug: dict[bytes, list[memoryview]]) -> None:
+        self.name, self.data, self._debug = name, data, debug
+        self._functions: list[Functions] = []
 
-    @property
-    def functions(self) -> Functions:
-        """Its functions, read when one is asked for."""
-        if self._functions is None:
-            self._functions = elf_functions.functions(self.data)
-        return self._functions
+    def function(self, address: int) -> Function | None:
+        """The function around an address; all are read when one is asked for."""
+        if not self._functions:
+            more = self._debug.get(elf_functions.build_id(self.data), []) if self._debug else []
+            self._functions = [elf_functions.functions(one) for one in (*more, self.data)]
+        found = [function for functions in self._functions if (function := functions.at(address))]
+        return next((function for function in found if function.name), found[0] if found else None)
 
     def pages(self) -> Iterable[tuple[int, bytes]]:
         """(address as linked, content) of its pages of code: as mapped from the file, as copied to zeroed memory."""
@@ -59,16 +60,21 @@ class Programs:
     def __init__(self, wanted: Iterable[bytes]) -> None:
         """`wanted`: pages that were seen."""
         self._found: dict[bytes, list[Found]] = {page: [] for page in wanted if page}
-        self._kept: set[tuple[int, int]] = set()
+        self._debug: dict[bytes, list[memoryview]] = {}
         self._weight: dict[tuple[int, Program, int], int] = {}
 
     def add(self, name: str, data: memoryview) -> None:
         """An ELF file."""
-        program = Program(name, data)
+        program = Program(name, data, self._debug)
         for page, content in program.pages():
             found = self._found.get(content)
             if found is not None and Found(program, page) not in found:
                 found.append(Found(program, page))
+
+    def explain(self, data: memoryview) -> None:
+        """An ELF file whose symbols are another one's, which has the same build ID."""
+        if number := elf_functions.build_id(data):
+            self._debug.setdefault(number, []).append(data)
 
     def weigh(self, samples: dict[Sample, int], pages: list[bytes]) -> None:
         """Note where programs seem to be in these samples' address spaces."""

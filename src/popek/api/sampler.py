@@ -51,7 +51,7 @@ class Seen(NamedTuple):
 
 
 class Sampler:
-    """`run` is the thread, `end` ends it (any thread); then `seen` says how often what was seen."""
+    """`run` is the thread; it looks between `begin` and `end` (any thread); `seen` says how often what was seen."""
 
     def __init__(self, core: Any, memory: GuestMemory, period: float, name_at: int) -> None:
         """`core`: as api/machine has it; `period`: seconds; `name_at`: where in a Linux task its name is, or 0."""
@@ -59,7 +59,7 @@ class Sampler:
         self._contents = pages.Contents()
         self._period, self._name_at = period, name_at
         self._core, self._memory = core, memory
-        self._ending = threading.Event()
+        self._beginning, self._ending = threading.Event(), threading.Event()
         self._rings: list[tuple[Block, dict[int, int]]] = []  # numbers of contents: the ring's, ours
         library = getattr(core, "template_library", 0)
         if library:
@@ -76,6 +76,7 @@ class Sampler:
 
     def run(self) -> None:
         """Look until `end`."""
+        self._beginning.wait()
         while not self._ending.wait(self._period):
             if self._rings:
                 self._collect()
@@ -84,9 +85,14 @@ class Sampler:
                 self._look()
         self._collect()
 
+    def begin(self) -> None:
+        """What comes now is of interest."""
+        self._beginning.set()
+
     def end(self) -> None:
         """Enough."""
         self._ending.set()
+        self._beginning.set()
 
     def seen(self) -> Seen:
         """After the end of the thread."""

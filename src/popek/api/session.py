@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from popek.base.errors import HostProblem
@@ -53,6 +54,7 @@ class Session:
         self._either = select.epoll()
         self._either.register(self._finished, select.EPOLLIN)
         self.machine: Machine | None = None
+        self.begins: Callable[[], None] = lambda: None  # hears that the command is handed over
 
     def attach(self, machine: Machine) -> None:
         self.machine = machine
@@ -142,6 +144,7 @@ class Session:
         with self.lock:
             if self.machine:
                 self.machine.resize(*self.size)
+            self.begins()
             self.control.feed(self.request)
             self.input.feed(bytes(self.early))
             self.early.clear()

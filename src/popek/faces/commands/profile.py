@@ -22,8 +22,7 @@ def main(chosen: argparse.Namespace) -> int:
     top = number(chosen.top, "--top")
     if top < 0:
         raise BadInput(f"--top {top}: a table has no less than 0 lines")
-    if chosen.out:
-        os.close(os.open(chosen.out, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    new = bool(chosen.out) and _can_be_written(chosen.out)
     profile = Profile([given(text) for text in chosen.symbols], say)
     running = chosen.command == "profile run"
     as_json, chosen.json = chosen.json, False
@@ -32,11 +31,22 @@ def main(chosen: argparse.Namespace) -> int:
     finally:
         if profile.started():
             made = profile.stacks()
-            # The standard output of `profile run` is the command's own
-            _show(made, top, as_json, sys.stderr if running else sys.stdout)
-            if chosen.out:
-                subject = ["run", chosen.image, *chosen.guest_command] if running else [chosen.kernel]
-                _write(chosen.out, flame(made, " ".join(["popek profile", *subject])))
+            try:
+                if chosen.out:
+                    subject = ["run", chosen.image, *chosen.guest_command] if running else [chosen.kernel]
+                    _write(chosen.out, flame(made, " ".join(["popek profile", *subject])))
+            finally:
+                # The standard output of `profile run` is the command's own
+                _show(made, top, as_json, sys.stderr if running else sys.stdout)
+        elif new:
+            os.unlink(chosen.out)
+
+
+def _can_be_written(path: str) -> bool:
+    """Raises OSError if not; is it a file that was not there before?"""
+    new = not os.path.exists(path)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    return new
 
 
 def _write(path: str, picture: str) -> None:
