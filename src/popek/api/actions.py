@@ -149,6 +149,7 @@ def run(
     harts: int = 1,
     name: str = "",
     engine: str = "auto",
+    vector: bool | None = None,
     stdout: int = 1,
     stderr: int = 2,
     progress: Callable[[str], None] | None = None,
@@ -157,6 +158,8 @@ def run(
     measured: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
     """Run a command in a fresh guest and forget the guest; the command's exit status.
+
+    `vector`: with the vector extension or without (None: as a Spec has it).
 
     `attend(session)` serves it as in `boot`, `profile` hears of the samples, `measured` what it cost (statistics).
     """
@@ -178,6 +181,7 @@ def run(
         disks=(Disk(made.disk, "raw", overlay=True, serial=made.serial),) if made.disk else (),
         engine=engine,
         name=name,
+        vector=Spec().vector if vector is None else vector,
     ).checked()
     if profile:
         profile.prepare(spec)
