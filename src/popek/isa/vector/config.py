@@ -15,10 +15,10 @@ FIELDS = 0xFF                  # of vtype: vma, vta, vsew, vlmul
 
 @fn
 def vlmax_of(vtype: u64) -> u64:
-    """VLMAX for that vtype; 0 if it is not supported: less than one element, or one of more than 64 bits."""
+    """VLMAX for that vtype; 0 if it is not supported: elements wider than ELEN, or than that part of it that LMUL is."""
     log = (vtype & 7 ^ 4) + 1                      # of a group's bytes: 4 for the eighth of a register
     size = vtype >> 3 & 7
-    if vtype & ~u64(FIELDS) != 0 or vtype & 7 == 4 or size > 3:
+    if vtype & ~u64(FIELDS) != 0 or vtype & 7 == 4 or size > min(log - 2, 3):
         return 0
     return u64(1) << log >> size
 
