@@ -25,6 +25,7 @@ class Vectors:
         native.vectors_meanwhile()
         self._lock = threading.Lock()
         self._library: Library | None = None
+        self._failed = False
         self._loader = ctypes.CFUNCTYPE(_u64, _u64)(self._load)
         self._memory = Block(harts * core.call("popek.api.guest.vector_bytes", _u64)())
         core.call("popek.api.guest.lend_vectors", None, _u64, _u64, _u64)(
@@ -35,12 +36,15 @@ class Vectors:
         """A hart met its first vector instruction: 0 if it can go on. On the hart's thread."""
         try:
             with self._lock:
+                if self._failed:
+                    return 1
                 if self._library is None:
                     self._library = self._link()
                     entry = self._library.address("popek.engine.vector_library.run")
                     self._core.call("popek.api.guest.vectors_enter", None, _u64, _u64)(self._guest, entry)
             return 0
         except Exception as error:  # nothing may leave a callback
+            self._failed = True
             if self._warn is not None:
                 self._warn(f"the guest cannot execute vector instructions: {error}")
             return 1

@@ -15,7 +15,7 @@ FIELDS = 0xFF                  # of vtype: vma, vta, vsew, vlmul
 
 @fn
 def vlmax_of(vtype: u64) -> u64:
-    """VLMAX for that vtype; 0 if it is not supported: elements wider than ELEN, or than that part of it that LMUL is."""
+    """VLMAX for that vtype; 0 if it is not supported: elements wider than ELEN, or than the part of it that LMUL is."""
     log = (vtype & 7 ^ 4) + 1                      # of a group's bytes: 4 for the eighth of a register
     size = vtype >> 3 & 7
     if vtype & ~u64(FIELDS) != 0 or vtype & 7 == 4 or size > min(log - 2, 3):
