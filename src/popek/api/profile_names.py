@@ -98,6 +98,7 @@ class Names:
     ) -> None:
         """`files`: in order of their weight; `tell` hears of what could not be read."""
         self._kernel = kernel
+        self._known: dict[tuple[int, int, int, Place], Named] = {}
         self._physical: list[Functions] = []
         self._virtual: list[tuple[str, Functions]] = []
         self._shift = self._runs_at(seen)
@@ -159,6 +160,12 @@ class Names:
 
     def name(self, sample: Sample, place: Place, pages: list[bytes]) -> Named:
         """What to call it."""
+        key = id(pages), sample.mode, sample.satp, place
+        if key not in self._known:
+            self._known[key] = self._name(sample, place, pages)
+        return self._known[key]
+
+    def _name(self, sample: Sample, place: Place, pages: list[bytes]) -> Named:
         user = sample.mode == USER and sample.satp >> 60 != 0
         for file, functions in self._virtual:
             if (place.pc >= UPPER) == (sample.mode == SUPERVISOR and sample.satp >> 60 != 0) or not sample.satp >> 60:

@@ -15,7 +15,7 @@ from popek.api import profile_pages as pages
 from popek.base.memory import Block
 from popek.devices.bus import GuestMemory
 
-DEPTH_SHIFT = 8
+DEPTH_SHIFT, CONTENT_SHIFT = 8, 44
 NATIVE = "popek.engine.optimizing.tracing."
 # As engine/optimizing/tracing has them, which a start from the cache does not import.
 _RING = struct.Struct("<2Q")
@@ -60,7 +60,7 @@ class Sampler:
         self._period, self._name_at = period, name_at
         self._core, self._memory = core, memory
         self._beginning, self._ending = threading.Event(), threading.Event()
-        self._rings: list[tuple[Block, dict[int, int]]] = []  # numbers of contents: the ring's, ours
+        self._rings: list[tuple[Block, dict[tuple[int, int], Place]]] = []  # with places as they are in it
         library = getattr(core, "template_library", 0)
         if library:
             u64 = ctypes.c_uint64
@@ -69,7 +69,7 @@ class Sampler:
             into = core.function(NATIVE + "trace_into", None, u64, u64, u64)
             for i in range(core.harts):
                 ring = Block(size)
-                self._rings.append((ring, {0: 0}))
+                self._rings.append((ring, {}))
                 into(core.hart_address(i), ring.address, name_at)
             ask = core.function(NATIVE + "ask", None, u64, u64)
             self._ask = lambda: ask(library, core.harts)
@@ -100,22 +100,24 @@ class Sampler:
 
     def _collect(self) -> None:
         """Take what harts have noted."""
-        for ring, numbers in self._rings:
+        for ring, places in self._rings:
             written, taken = _RING.unpack_from(ring.view)
             for at in range(taken, written):
                 about, satp, task, *words = _TRACE.unpack_from(ring.view, _RING.size + at % _TRACES * _TRACE.size)
                 depth = about >> DEPTH_SHIFT
-                found = [self._place(ring, numbers, *words[i : i + 2]) for i in range(0, 4 + 2 * depth, 2)]
+                pairs = zip(words[: 4 + 2 * depth : 2], words[1 : 4 + 2 * depth : 2], strict=True)
+                found = [places.get(pair) or self._place(ring, places, *pair) for pair in pairs]
                 link = found.pop(1)
                 self._count(Sample(about & 3, satp, _text(task), tuple(found), link if link.pc else None))
             ctypes.c_uint64.from_address(ring.address + 8).value = written
 
-    def _place(self, ring: Block, numbers: dict[int, int], pc: int, page: int) -> Place:
-        number = page % pages.PAGE
-        if number not in numbers:
-            start = self._contents_at + number * pages.PAGE
-            numbers[number] = self._contents.number(bytes(ring.view[start : start + pages.PAGE]))
-        return Place(pc, page - number, numbers[number])
+    def _place(self, ring: Block, places: dict[tuple[int, int], Place], pc: int, page: int) -> Place:
+        """What a ring has as two words."""
+        number = page >> CONTENT_SHIFT
+        start = self._contents_at + number * pages.PAGE
+        content = self._contents.number(bytes(ring.view[start : start + pages.PAGE])) if number else 0
+        places[pc, page] = Place(pc, (page & (1 << CONTENT_SHIFT) - 1) * pages.PAGE, content)
+        return places[pc, page]
 
     def _count(self, sample: Sample) -> None:
         self._samples[sample] = self._samples.get(sample, 0) + 1

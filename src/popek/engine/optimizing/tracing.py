@@ -44,11 +44,12 @@ from popek.lang import (
 
 TRACES = 64  # a power of two
 FRAMES = 24
-CONTENTS = 4096  # pages of code; 0 stands for none
-SLOTS = 8192  # a power of two
+CONTENTS = 1 << 14  # pages of code; 0 stands for none
+SLOTS = 2 * CONTENTS
 RA, SP, TP, FP = 1, 2, 4, 8
 FAR = 1 << 20  # no frame is larger
 DEPTH_SHIFT = 8
+CONTENT_SHIFT = 44  # what the Privileged ISA has for page numbers
 KERNEL = 1 << 63  # addresses from here on are Linux's own
 MIX = 0x9E37_79B9_7F4A_7C15
 AUIPC = 0x17
@@ -57,7 +58,7 @@ UNKNOWN = 1
 
 @struct
 class Place:
-    """An address of code. `page`: the physical page, and in the low 12 bits the number of its content."""
+    """An address of code. `page`: number of the physical page | number of its content << CONTENT_SHIFT."""
 
     pc: u64
     page: u64
@@ -237,9 +238,9 @@ def place(h: Hart, ring: Ring, p: Place, pc: u64, mode: u32) -> None:
     """Note an address of code."""
     page = physical(h, pc, EXECUTE, mode) & PAGE_MASK
     p.pc = pc
-    p.page = page
+    p.page = page >> 12
     if page != 0:
-        p.page = page | content(ring, paging.ram_address(h, page))
+        p.page |= content(ring, paging.ram_address(h, page)) << CONTENT_SHIFT
 
 
 @fn
