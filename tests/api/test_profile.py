@@ -1,5 +1,6 @@
 """api/profile: names fit the place they are given to, and only that; tables and pictures can stand any name."""
 
+import gzip
 import struct
 import xml.dom.minidom
 
@@ -52,6 +53,48 @@ def test_a_kernel_is_named_wherever_it_runs(image):
     assert names_of(found, image) == ["function_1.part.0", "function_2.part.0"]
     early = seen((1, LOAD + 0x1014, LOAD + 0x1000, 0), satp=0)
     assert names_of(early, image) == ["function_1.part.0"]
+
+
+def test_a_packed_kernel_is_named(image, tmp_path):
+    (tmp_path / "Image.gz").write_bytes(gzip.compress(image.read_bytes()))
+    found = seen((1, LINKED + 0x1014, LOAD + 0x1000, 0))
+    assert names_of(found, tmp_path / "Image.gz") == ["function_1.part.0"]
+
+
+def test_a_kernel_of_elf_is_named_where_it_lies(tmp_path):
+    """Linked for the upper half, as a vmlinux; its symbol table or that of a file with more counts."""
+    whole = elves.elf(bytes(0x2000), 0, vaddr=LINKED)
+    (tmp_path / "vmlinux").write_bytes(elves.sections(whole, [], [("_start", LINKED, 8), ("run", LINKED + 0x1010, 32)]))
+    found = seen((1, LINKED + 0x1014, LOAD + 0x1000, 0), (0, LINKED + 0x1014, LOAD + 0x1000, 0))
+    unknown = f"{LINKED + 0x1000:#x}..{LINKED + 0x1FFF:#x}"
+    assert names_of(found, tmp_path / "vmlinux") == ["run", unknown]
+    (tmp_path / "stripped").write_bytes(whole)
+    assert names_of(found, tmp_path / "stripped") == [unknown, unknown]
+    assert names_of(found, tmp_path / "stripped", (tmp_path / "vmlinux",)) == ["run", unknown]
+
+
+def test_firmware_is_named_by_its_elf_file(tmp_path):
+    code = bytes(range(256)) * 16
+    (tmp_path / "fw.elf").write_bytes(program(("sbi_trap", 0x100, 64), code=code, vaddr=0x0))
+    found = seen((3, 0x8000_0110, 0x8000_0000, 1), pages=(code,))
+    assert names_of(found, symbols=(tmp_path / "fw.elf",)) == ["sbi_trap [fw.elf]"]
+
+
+def test_time_belongs_to_where_a_jump_came_from(image):
+    """At the first instruction of a function to its caller; a pointer that is gone to nobody."""
+    entry, inside = (Place(LINKED + at, LOAD + 0x1000, 0) for at in (0x1020, 0x1014))
+    link = Place(LINKED + 0x1044, LOAD + 0x1000, 0)
+    spec = Spec(kernel=str(image))
+    samples = [
+        Sample(1, PAGED, b"", (entry, inside), link), Sample(1, PAGED, b"", (inside, entry), link),
+        Sample(1, PAGED, b"", (Place(1, 0, 0), inside)),
+    ]  # fmt: skip
+    found = Seen(dict.fromkeys(samples, 1), [b""])
+    names = Names(spec, read(spec, silent), [], [found], silent)
+    assert [[name.function for name in names.stack(sample, found.pages)] for sample in samples] == [
+        ["function_1.part.0", "function_4.part.0"], ["function_2.part.0", "function_1.part.0"],
+        ["function_1.part.0", "function_1.part.0 -> ?"],
+    ]  # fmt: skip
 
 
 def test_kernel_symbols_name_nothing_else(image):

@@ -8,7 +8,7 @@ from popek.api.profile import Stacks
 
 WIDTH, HEIGHT, LEAST = 1200, 17, 0.4  # pixels: of the picture, of a line, of the narrowest box drawn
 LETTER = 7  # pixels
-HUES = {"user": 95, "kernel": 30, "machine": 200}  # degrees
+HUES = {"user": 75, "kernel": 10, "machine": 180}  # degrees, and the 40 behind
 
 
 class _Node:
@@ -23,7 +23,10 @@ def flame(made: Stacks, title: str) -> str:
     for stack, count in made.items():
         node = root
         node.count += count
-        for name in (*([stack.task] if stack.task else []), stack.where, *(name.text() for name in stack.names)):
+        if stack.task:
+            node = node.below.setdefault(_shown(stack.task), _Node())
+            node.count += count
+        for name in (stack.where, *(name.text() for name in stack.names)):
             node = node.below.setdefault(_shown(name), _Node(stack.where))
             node.count += count
     boxes: list[tuple[str, _Node, float, int]] = []
@@ -51,10 +54,11 @@ def _box(name: str, node: _Node, left: float, y: int, everything: int) -> str:
     width = WIDTH * node.count / everything
     told = escape(f"{name}: {node.count} samples, {100 * node.count / everything:.2f} %")
     shown = escape(_short(name, int((width - 6) / LETTER)))
-    hue = HUES.get(node.where, 0) - 20 + sum(name.encode()) % 40
+    hue = HUES.get(node.where, 0) + sum(name.encode()) % 40
+    colour = f"hsl({hue},70%,70%)" if node.where else "#ddd"
     return (
         f'<g><title>{told}</title><rect x="{left:.2f}" y="{y}" width="{width:.2f}" height="{HEIGHT - 1}" '
-        f'fill="hsl({hue % 360},70%,70%)"/><text x="{left + 3:.2f}" y="{y + 12}">{shown}</text></g>'
+        f'fill="{colour}"/><text x="{left + 3:.2f}" y="{y + 12}">{shown}</text></g>'
     )
 
 
