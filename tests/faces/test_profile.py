@@ -15,6 +15,8 @@ from popek.api.machine import TEMPLATE_HOSTS
 from popek.faces import cli
 from popek.images.cpio import Cpio
 from tests import elves
+from tests.faces.shell import popek
+from tests.faces.test_run import FIRST, built
 from tests.vmm import guests
 
 FAST = ["template", "optimizing", "auto"] if os.uname().machine in TEMPLATE_HOSTS else []
@@ -243,3 +245,31 @@ def test_linux(capfd, tmp_path, engine):
     assert sum(row["own"] for row in user if row["file"] == "busybox") > 0.8 * sum(row["own"] for row in user)
     assert "swapper/0" in made["tasks"] and "init" in made["tasks"]
     xml.dom.minidom.parse(str(picture))
+
+
+@pytest.mark.timeout(FIRST)
+@pytest.mark.skipif(not FAST, reason="the step engine takes minutes for this")
+def test_a_command_in_debian(tmp_path):
+    """A library's functions on top, the command's output by itself, nothing of booting, and its exit status."""
+    built("debian")
+    command = "cat /usr/lib/*/lib*.so* | sha256sum | cut -c65-; exit 7"
+    done = popek(
+        "profile",
+        "run",
+        "--json",
+        "--top",
+        "999",
+        "--out",
+        str(tmp_path / "f.svg"),
+        "debian",
+        "--",
+        "sh",
+        "-c",
+        command,
+    )
+    assert done.returncode == 7 and done.stdout == b"  -\n"
+    made = json.loads(done.stderr.splitlines()[-1])
+    assert made["functions"][0]["file"].startswith("libcrypto.so") and made["functions"][0]["where"] == "user"
+    assert made["tasks"]["sha256sum"] > 0.4 * made["samples"] and "swapper" not in made["tasks"]
+    assert any(row["file"] in ("ext4", "virtio_blk", "virtio_mmio") for row in made["functions"])
+    xml.dom.minidom.parse(str(tmp_path / "f.svg"))
