@@ -106,7 +106,7 @@ class Machine:
         warn: Callable[[str], None] | None,
     ) -> None:  # fmt: skip
         boot = image.arrange(spec.kernel, spec.initrd, spec.bios, spec.memory)
-        ram = Block(spec.memory)
+        ram = Block(spec.memory, huge=True)
         self._closers.append(ram.free)
         self.bus = bus = Bus()
         arguments = spec.harts, not boot.machine_mode, ram, RAM_BASE, bus.callback(), progress, warn

@@ -11,8 +11,14 @@ NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which mmap names from Python 3.13 
 class Block:
     """Zeroed host memory, touched as needed."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, huge: bool = False) -> None:
+        """`huge`: in pages of 2 MiB, if the host gives them: much of it will be touched."""
         self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+        if huge and hasattr(mmap, "MADV_HUGEPAGE"):
+            try:
+                self.map.madvise(mmap.MADV_HUGEPAGE)
+            except OSError:
+                pass  # a kernel without them
         anchor = ctypes.c_char.from_buffer(self.map)
         self.address = ctypes.addressof(anchor)
         del anchor

@@ -11,7 +11,7 @@ from popek.isa.hart import SIE, SUPERVISOR, Hart
 from popek.isa.interrupts import lower_interrupt, raise_interrupt, wakes
 from popek.isa.ports import fence_i, tlb_flush, tlb_regime_changed
 from popek.lang import Opaque, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_store, cast, fn, u32, u64
-from popek.vmm.port import give_way, sleep, wake
+from popek.vmm.port import give_way, monotonic, sleep, wake
 from popek.vmm.stops import STOP_WAIT
 from popek.vmm.timers import due, next_deadline, raise_due, read_time, timer_changed
 from popek.vmm.vm import (
@@ -26,6 +26,9 @@ from popek.vmm.vm import (
     VM,
     HartState,
 )
+
+# A hart that executes PAUSE so often, with so few instructions in between, sleeps for so many nanoseconds each time.
+PATIENCE, SPIN_LENGTH, NAP = 100, 64, 20_000
 
 
 @fn(inline=True)
@@ -124,9 +127,22 @@ def wait_for_interrupt(h: Hart) -> None:
 
 @fn
 def spins(h: Hart) -> None:
-    """PAUSE: let the hart that this one waits for have the processor, if it has none."""
+    """PAUSE: let the hart that this one waits for have the processor, if it has none.
+
+    A lone hart that does nothing else waits for time to pass or for a device: it sleeps in between.
+    """
     if machine_of(h).harts > 1:
         give_way()
+        return
+    s = state_of(h)
+    s.spins = s.spins + 1 if h.instret - s.spun <= SPIN_LENGTH else 0
+    s.spun = h.instret
+    if s.spins >= PATIENCE:
+        value = atomic_load(s.waiter.word)
+        atomic_store(s.waiter.asleep, 1)
+        if atomic_load(h.poll) == 0:
+            sleep(s.waiter, value, monotonic(s.waiter) + NAP)
+        atomic_store(s.waiter.asleep, 0)
 
 
 @fn

@@ -74,6 +74,8 @@ class HartState:
     sleeping: u32              # runs no guest code, and looks at everything before it does again
     start_pc: u64
     start_argument: u64
+    spins: u64                 # PAUSEs in a row
+    spun: u64                  # instructions retired at the last one
     machine_deadline: u64      # mtimecmp
     timer: Lock                # of machine_deadline and MTIP
     lock: Lock                 # of the fences

@@ -29,9 +29,9 @@ class Policy(NamedTuple):
 
     period: int = 1
     hot: int = 8
-    start: int = 150
+    start: int = 60
     share: float = 0.2
-    credit: float = 0.25
+    credit: float = 0.15
 
     @staticmethod
     def eager() -> Policy:
