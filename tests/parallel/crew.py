@@ -17,7 +17,7 @@ from tests.parallel.rvwmo import Outcome
 from tests.parallel.threads import MASK, addresses, observed
 from tests.vmm.guests import machine
 
-MEETING, DATA, END = 0x8080_0000, 0x8100_0000, 0x83F0_0000
+MEETING, DATA, END = 0x8080_0000, 0x8100_0000, 0x83C0_0000  # the device tree lies at the end of RAM
 LINE, RECORD = 64, 128
 MOST = RECORD // 8             # registers that a record has room for
 

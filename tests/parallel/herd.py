@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from popek.isa.text import INTEGER
@@ -81,6 +82,21 @@ def parse(text: str) -> Litmus:
         if isinstance(value, str):
             memory = memory | {value: memory.get(value, 0)}
     return Litmus(name, tuple(threads), registers, memory, expression, quantifier, asked)
+
+
+def histograms(text: str) -> Iterator[tuple[str, list[dict[str, int | str]]]]:
+    """What a log of the tool `litmus` says: names of tests, and the states that were seen of each."""
+    for block in re.split(r"^Test ", text, flags=re.MULTILINE)[1:]:
+        states = []
+        for line in re.findall(r"^\d+\s*[:*]>(.*)$", block, flags=re.MULTILINE):
+            state: dict[str, int | str] = {}
+            for part in filter(None, (p.strip() for p in line.split(";"))):
+                place, _, value = part.partition("=")
+                thread, _, name = place.rpartition(":")
+                place = f"{thread}:x{register(name)}" if thread else name.strip("[]")
+                state[place] = int(value, 0) if NUMBER.fullmatch(value) else value
+            states.append(state)
+        yield block.split()[0], states
 
 
 def _initial(text: str) -> tuple[dict[tuple[int, int], int | str], dict[str, int | str]]:

@@ -40,10 +40,22 @@ def allowed(test: Litmus, outcome: Outcome) -> bool:
     return next(iter(_executions(test, outcome)), None) is not None
 
 
+def known(test: Litmus, states: Sequence[dict[str, int | str]]) -> list[bool]:
+    """Which of some states, of some registers and variables each, may be."""
+    names = names_of(test)
+    made = [dict(zip(names, outcome, strict=True)) for outcome in outcomes(test)]
+    wanted = [{place: value_of(test, value) for place, value in state.items()} for state in states]
+    return [any(all(one.get(place) == value for place, value in state.items()) for one in made) for state in wanted]
+
+
+def names_of(test: Litmus) -> list[str]:
+    """What the parts of an outcome are."""
+    return [f"{t}:x{r}" for t, r in observed(test)] + list(test.memory)
+
+
 def holds(test: Litmus, outcome: Outcome) -> bool:
     """Does the test's condition (without its quantifier) hold?"""
-    names = [f"{t}:x{r}" for t, r in observed(test)] + list(test.memory)
-    state, where = dict(zip(names, outcome, strict=True)), addresses(test)
+    state, where = dict(zip(names_of(test), outcome, strict=True)), addresses(test)
     return bool(test.condition) and bool(eval(test.condition, {"s": state.__getitem__, "a": where.__getitem__}))
 
 
