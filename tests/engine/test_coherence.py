@@ -35,6 +35,38 @@ def test_own_store_and_fence_i() -> None:
     assert result(m) == 500 * 501 // 2
 
 
+def test_own_vector_store_and_fence_i() -> None:
+    m = NativeMachine()
+    function(m, 0)
+    m.program(
+        finish(
+            f"""addi t0, zero, 0x600
+        csrrs zero, mstatus, t0
+        vsetivli zero, 1, 0xd0
+        addi s2, zero, 0
+        addi s3, zero, 300
+        addi s1, zero, 0
+        lui s4, {F >> 12:#x}
+        slli s4, s4, 32
+        srli s4, s4, 32
+        loop:
+        addi s1, s1, 1
+        slli a5, s1, 20
+        addi a5, a5, 0x513
+        vmv.s.x v8, a5
+        vmv.x.s a3, v8
+        bne a3, a5, loop
+        vse32.v v8, (s4)
+        fence.i
+        jal ra, {F:#x}
+        add s2, s2, a0
+        bne s1, s3, loop""",
+            "s2",
+        )
+    )
+    assert result(m) == 300 * 301 // 2
+
+
 def test_store_by_another_hart() -> None:
     m = NativeMachine(harts=2)
     for value in (1, 2, 3):

@@ -22,7 +22,7 @@ from popek.engine.template.layout import (
     Template,
 )
 from popek.isa.hart import Hart
-from popek.lang import Ptr, at_u8, at_u16, at_u32, at_u64, cast, fn, i64, u8, u16, u32, u64
+from popek.lang import Ptr, at_u8, at_u16, at_u32, at_u64, cast, fn, i32, i64, u8, u16, u32, u64
 
 FIELD_X = Hart.offset("x")
 FIELD_F = Hart.offset("f")
@@ -192,6 +192,23 @@ def around_spills(c: Cache, flags: u16, index: u32) -> None:
     if (flags & Flag.RD) != 0 and pin(c, d.rd) != 0:
         c.holes[Hole.RS1] = FIELD_X + u64(d.rd) * 8
         emit(c, shape(c, c.library.reload + pin(c, d.rd)))
+
+
+@fn
+def vector(c: Cache, word: u32, pc: u64, seq: u64) -> None:
+    """A vector instruction, `seq` in its run: whatever may be x registers of it is in memory."""
+    rd, rs1, rs2 = u8(word >> 7 & 31), u8(word >> 15 & 31), u8(word >> 20 & 31)
+    spill(c, rs1)
+    if rs2 != rs1:
+        spill(c, rs2)
+    spill(c, rd)
+    c.holes[Hole.IMM] = u64(i64(i32(word)))
+    c.holes[Hole.VALUE] = pc
+    c.holes[Hole.COUNT] = seq
+    emit(c, Fixed.VECTOR)
+    if pin(c, rd) != 0:
+        c.holes[Hole.RS1] = FIELD_X + u64(rd) * 8
+        emit(c, shape(c, c.library.reload + pin(c, rd)))
 
 
 @fn

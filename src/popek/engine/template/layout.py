@@ -34,6 +34,10 @@ FAR = 512  # branches of one run that leave the page
 
 # Words of Hart.engine used by generated code; engine.tlb and optimizing.state have some more
 E_CACHE, E_JUMPS, E_SLOW, E_LINK, E_RESOLVE, E_SINK = 0, 1, 2, 3, 4, 5
+E_VECTOR = 14
+
+# What run.vector_step answers: go on behind the instruction; begin anew on the slow path; leave the run behind it
+DONE, AGAIN, LEAVE = 0, 1, 2
 
 
 class Hole(IntEnum):
@@ -83,6 +87,7 @@ class Fixed(IntEnum):
     REGION_WRITE = 18
     REGION_ENTERED = 19  # before and behind regions whose instructions are counted
     REGION_LEFT = 20
+    VECTOR = 21  # calls run.vector_step
 
 
 class Kind(IntEnum):
@@ -94,6 +99,7 @@ class Kind(IntEnum):
     BRANCH = 3
     JUMP = 4
     JUMP_REGISTER = 5
+    VECTOR = 6
 
 
 class Flag(IntFlag):

@@ -36,6 +36,7 @@ RULES = {
     "illegal": Kind.STEP_END,
     "jump": Kind.JUMP,
     "jump_register": Kind.JUMP_REGISTER,
+    "vector": Kind.VECTOR,
 }
 
 

@@ -12,7 +12,19 @@ from popek.engine.optimizing.sampling import tend
 from popek.engine.optimizing.state import E_INSIDE, IN_REGION
 from popek.engine.template.coherence import POLL_OTHERS, look_after
 from popek.engine.template.emit import access
-from popek.engine.template.layout import ACCESS, JUMP_ENTRIES, JUMP_PAGES, MAX_RUN, RUN_BYTES, Cache, CodePage, Link
+from popek.engine.template.layout import (
+    ACCESS,
+    AGAIN,
+    DONE,
+    JUMP_ENTRIES,
+    JUMP_PAGES,
+    LEAVE,
+    MAX_RUN,
+    RUN_BYTES,
+    Cache,
+    CodePage,
+    Link,
+)
 from popek.engine.template.pages import (
     POLL_ENGINE,
     cache_of,
@@ -29,10 +41,12 @@ from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import Hart
 from popek.isa.op import KINDS
 from popek.isa.table import IDS, decode, execute
+from popek.isa.v import enter
 from popek.lang import Trap, addr_of, at_u32, atomic_load, atomic_or, cast, fn, invoke, port, u32, u64
 
 MRET, SRET, WFI = IDS["mret"], IDS["sret"], IDS["wfi"]  # poll points, like traps
 BRANCH, JUMP, JUMP_REGISTER, SYSTEM = (KINDS.index(k) for k in ("branch", "jump", "jump_register", "system"))
+VECTOR_STORE = 0b0100111  # the opcode
 PATIENCE = 6  # misses of a cell, after which its access gets code that looks into the TLB
 
 
@@ -228,6 +242,20 @@ def step(h: Hart, c: Cache, page: CodePage, number: u64) -> u64:
         at_poll_point = True
     c.optimizing.in_region = 0
     return proceed(h, at_poll_point)
+
+
+@fn(export=True)
+def vector_step(h: Hart, word: u64) -> u64:
+    """Execute a vector instruction for its template. A store may have changed what follows."""
+    c = cache_of(h)
+    epoch = c.epoch
+    try:
+        enter(h, u32(word))
+    except Trap:
+        return AGAIN
+    if word & 0x7F == VECTOR_STORE and (c.epoch != epoch or atomic_load(h.poll) != 0):
+        return LEAVE
+    return DONE
 
 
 @fn(export=True)

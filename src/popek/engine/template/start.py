@@ -15,6 +15,7 @@ from popek.engine.template.layout import (
     E_LINK,
     E_RESOLVE,
     E_SLOW,
+    E_VECTOR,
     Access,
     Cache,
     CodePage,
@@ -27,7 +28,7 @@ from popek.engine.template.layout import (
     Template,
 )
 from popek.engine.template.pages import reset_hart
-from popek.engine.template.run import link, refresh, resolve, slow_step, step_at
+from popek.engine.template.run import link, refresh, resolve, slow_step, step_at, vector_step
 from popek.isa.hart import Hart
 from popek.lang import addr_of, at_u8, at_u16, at_u32, cast, fn, u32, u64
 
@@ -141,6 +142,7 @@ def initialise(
     h.engine[E_SLOW] = addr_of(slow_step)
     h.engine[E_LINK] = addr_of(link)
     h.engine[E_RESOLVE] = addr_of(resolve)
+    h.engine[E_VECTOR] = addr_of(vector_step)
     h.engine[E_STEP] = addr_of(step_at)
     h.engine[E_REFRESH] = addr_of(refresh)
     h.engine[E_FILL_READ] = addr_of(view_read)

@@ -12,10 +12,13 @@ tail call to its successor. Operands are holes: addresses of external symbols wh
 from collections.abc import Iterator
 
 from popek.engine.template.layout import (
+    AGAIN,
+    DONE,
     E_JUMPS,
     E_LINK,
     E_RESOLVE,
     E_SLOW,
+    E_VECTOR,
     HOLES,
     JUMP_ENTRIES,
     PINNED,
@@ -238,6 +241,37 @@ stop:
     return template(name, body)
 
 
+def _vector() -> str:
+    """A vector instruction whose x registers are in memory; run.vector_step says how it went.
+
+    pc and instret are exact meanwhile: an access may come to a device.
+    """
+    body = f"""{wide("value", "%pc")}{field(Hart.offset("pc"), "%pca")}
+  store i64 %pc, ptr %pca
+  %exact = add i64 %count, {hole("count")}
+{field(Hart.offset("instret"), "%sc")}
+  store i64 %exact, ptr %sc
+{field(engine(E_VECTOR), "%fa")}
+  %f = load ptr, ptr %fa
+  %r = call i64 %f(ptr %h, i64 {hole("imm")})
+  %done = icmp eq i64 %r, {DONE}
+  br i1 %done, label %on, label %off, !prof !100
+on:
+{tail("@hole_next")}
+off:
+  %again = icmp eq i64 %r, {AGAIN}
+  br i1 %again, label %slow, label %leave
+slow:
+{tail("@hole_slow")}
+leave:
+  %after = add i64 %pc, 4
+  store i64 %after, ptr %pca
+  %c1 = add i64 %exact, 1
+{tail("@hole_glue_resolve", "%c1", "0")}
+"""
+    return template("vector", body)
+
+
 def floating_point_on() -> str:
     """Go on (label on) only if mstatus.FS is Dirty; else to label slow, where it traps or is marked dirty."""
     return f"""{field(Hart.offset("mstatus") + 1, "%fsa")}
@@ -278,6 +312,7 @@ def fixed() -> Iterator[tuple[str, str]]:
         "far": _far("far", False),
         "far_back": _far("far_back", True),
         "jump": template("jump", tail("@hole_taken")),
+        "vector": _vector(),
     }
     yield from text.items()
     for pin in range(PINNED + 1):

@@ -16,6 +16,7 @@ from popek.engine.template.emit import (
     plain,
     shape,
     shape_of,
+    vector,
 )
 from popek.engine.template.jumps import branch, far, finish_far, goto, jump_register
 from popek.engine.template.layout import ACCESS, MAX_RUN, PINNED, Cache, CodePage, Fixed, Flag, Hole, Kind, Rule
@@ -115,6 +116,8 @@ def translate(c: Cache, page: CodePage, first: u64) -> None:
                 break
             emit(c, Fixed.STEP)
             break
+        elif kind == Kind.VECTOR:
+            vector(c, word, pc, seq - 1)
         else:
             emit(c, Fixed.STEP)
             if kind == Kind.STEP_END:
