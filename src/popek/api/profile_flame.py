@@ -6,9 +6,37 @@ from html import escape
 
 from popek.api.profile import Stacks
 
-WIDTH, HEIGHT, LEAST = 1200, 17, 0.4  # pixels: of the picture, of a line, of the narrowest box drawn
+WIDTH, HEIGHT, LEAST = 1200, 17, 0.2  # pixels: of the picture, of a line, of the narrowest box drawn
 LETTER = 7  # pixels
 HUES = {"user": 75, "kernel": 10, "machine": 180}  # degrees, and the 40 behind
+# A click on a box gives it the whole width, as well as what is below it; one on the lowest shows everything again
+SCRIPT = f"""
+const boxes = [...document.querySelectorAll("g")].map(g => {{
+  const [title, rect, text] = g.children;
+  const [x, y, w] = ["x", "y", "width"].map(name => Number(rect.getAttribute(name)));
+  return {{g, rect, text, x, y, w, name: title.textContent.replace(/: \\d+ samples.*$/, "")}};
+}});
+function show(box, x, w) {{
+  const room = Math.floor((w - 6) / {LETTER});
+  box.g.style.display = w < {LEAST} ? "none" : "";
+  box.rect.setAttribute("x", x);
+  box.rect.setAttribute("width", w);
+  box.text.setAttribute("x", x + 3);
+  box.text.textContent =
+    box.name.length <= room ? box.name : room > 3 ? box.name.slice(0, room - 2) + ".." : "";
+}}
+function zoom(to) {{
+  const more = {WIDTH} / to.w, near = 0.02;
+  for (const box of boxes) {{
+    const around = box.x <= to.x + near && box.x + box.w >= to.x + to.w - near;
+    const inside = box.x >= to.x - near && box.x + box.w <= to.x + to.w + near;
+    if (box.y >= to.y && around) show(box, 0, {WIDTH});
+    else if (box.y < to.y && inside) show(box, (box.x - to.x) * more, box.w * more);
+    else show(box, 0, 0);
+  }}
+}}
+for (const box of boxes) box.g.addEventListener("click", () => zoom(box));
+"""
 
 
 class _Node:
@@ -46,7 +74,7 @@ def flame(made: Stacks, title: str) -> str:
         f'viewBox="0 0 {WIDTH} {height}" font-family="monospace" font-size="11">'
         f'<rect width="100%" height="100%" fill="#fff"/><text x="4" y="14">{escape(_shown(title))}</text>\n'
         + "\n".join(drawn)
-        + "\n</svg>\n"
+        + f"\n<script><![CDATA[{SCRIPT}]]></script>\n</svg>\n"
     )
 
 
