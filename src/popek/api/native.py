@@ -29,7 +29,8 @@ _SOURCES = {
     "templates": (*_TEMPLATE, "engine/optimizing/state.py", "engine/optimizing/image.py"),
     "template": _REGIONS + _MONITOR, "step": _STEP + _MONITOR, "regions": _REGIONS,
     "template-check": _REGIONS + _MONITOR, "step-check": _STEP + _MONITOR,
-    "vector": (*_ISA, "isa/vector/*.py", "engine/vector*.py"),
+    "vectors": (*_ISA, "isa/vector/*.py", "engine/vector*.py"),
+    "vector-accesses": (*_ISA, "isa/vector/*.py", "engine/vector*.py"),
 }  # fmt: skip
 #: The folders they are in.
 _FOLDERS = ("base", "lang", "isa", "isa/softfloat", "isa/vector", "engine", "engine/template", "engine/optimizing",
@@ -232,8 +233,8 @@ def templates(progress: Hearer = None, warn: Hearer = None) -> bytes:
     return cache.kept(key("templates"), make, progress, warn)
 
 
-def vectors(progress: Hearer = None, warn: Hearer = None) -> Image:
-    """The library of vector instructions, from the cache if it is there.
+def vectors(whole: bool = True, warn: Hearer = None) -> Image:
+    """The library of vector instructions, or of their loads and stores, from the cache if it is there.
 
     It is made in another process: memory that the guest's process would not get back.
     """
@@ -242,37 +243,47 @@ def vectors(progress: Hearer = None, warn: Hearer = None) -> Image:
     from popek.lang import objects
 
     def make() -> Image:
-        process = _apart("vectors", PIPE)
+        process = _apart(build, PIPE)
         made: bytes = process.communicate()[0]
         if process.returncode != 0:
             raise OSError(f"making their code failed (exit status {process.returncode})")
         return objects.Image.from_bytes(made)
 
-    return objects.cached(key("vector"), make, progress, warn)
+    build = "vectors" if whole else "vector-accesses"
+    return objects.cached(key(build), make, None, warn)
+
+
+def has_vectors() -> bool:
+    """Is the library of all vector instructions kept?"""
+    return cache.has(key("vectors"))
 
 
 def vectors_meanwhile() -> None:
-    """Have the library of vector instructions made if it is not kept: a guest that needs it soon waits less."""
+    """Have the libraries of vector instructions made if they are not kept: a guest that needs them soon waits less."""
     from subprocess import DEVNULL
 
-    if cache.usable() and not cache.has(key("vector")):
-        _apart("vectors-kept", DEVNULL)
+    if cache.usable() and not has_vectors():
+        _apart("meanwhile", DEVNULL)
 
 
-def _make_vectors() -> bytes:
-    """The library of vector instructions, made now."""
+def _make_vectors(build: str) -> bytes:
+    """A library of vector instructions, made now."""
     from popek.engine import vector_library
     from popek.lang import objects
 
     gc.disable()
-    return objects.build(vector_library.text(os.cpu_count() or 1), vectorize=True).to_bytes()
+    whole = build == "vectors"
+    text = vector_library.text((os.cpu_count() or 1) if whole else 1, whole)
+    return objects.build(text, vectorize=True).to_bytes()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["vectors"]:
-        sys.stdout.buffer.write(_make_vectors())
-    elif sys.argv[1:] == ["vectors-kept"]:
-        os.nice(10)
-        cache.kept(key("vector"), _make_vectors)
-    else:
-        templates()
+    match sys.argv[1:]:
+        case ["vectors" | "vector-accesses" as wanted]:
+            sys.stdout.buffer.write(_make_vectors(wanted))
+        case ["meanwhile"]:
+            cache.kept(key("vector-accesses"), lambda: _make_vectors("vector-accesses"))
+            os.nice(5)
+            cache.kept(key("vectors"), lambda: _make_vectors("vectors"))
+        case _:
+            templates()

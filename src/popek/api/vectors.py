@@ -24,23 +24,24 @@ class Vectors:
         self._core, self._guest, self._warn = core, guest, warn
         native.vectors_meanwhile()
         self._lock = threading.Lock()
-        self._library: Library | None = None
-        self._failed = False
-        self._loader = ctypes.CFUNCTYPE(_u64, _u64)(self._load)
+        self._libraries: list[Library] = []  # the last one is in use; harts may still be in the one before
+        self._whole = self._failed = False
+        self._loader = ctypes.CFUNCTYPE(_u64, _u64, _u64)(self._load)
         self._memory = Block(harts * core.call("popek.api.guest.vector_bytes", _u64)())
         core.call("popek.api.guest.lend_vectors", None, _u64, _u64, _u64)(
             guest, self._memory.address, ctypes.cast(self._loader, ctypes.c_void_p).value
         )
 
-    def _load(self, hart: int) -> int:
-        """A hart met its first vector instruction: 0 if it can go on. On the hart's thread."""
+    def _load(self, hart: int, whole: int) -> int:
+        """A hart met its first vector instruction, or the first that needs the whole: 0 if it can go on. Its thread."""
         try:
             with self._lock:
                 if self._failed:
                     return 1
-                if self._library is None:
-                    self._library = self._link()
-                    entry = self._library.address("popek.engine.vector_library.run")
+                if not self._libraries or (whole and not self._whole):
+                    self._whole = bool(whole) or native.has_vectors()
+                    self._libraries.append(self._link())
+                    entry = self._libraries[-1].address("popek.engine.vector_library.run")
                     self._core.call("popek.api.guest.vectors_enter", None, _u64, _u64)(self._guest, entry)
             return 0
         except Exception as error:  # nothing may leave a callback
@@ -51,4 +52,4 @@ class Vectors:
 
     def _link(self) -> Library:
         names = {f"popek_vector_{what}": f"popek.engine.vector.{what}_for" for what in ("load", "store", "view")}
-        return native.vectors(None, self._warn).link({to: self._core.address(at) for to, at in names.items()})
+        return native.vectors(self._whole, self._warn).link({to: self._core.address(at) for to, at in names.items()})

@@ -1,7 +1,8 @@
 """What vector instructions get from the machine around them, and how native code comes to execute them.
 
 Their own native code (vector_library) is a library apart, which most guests never need: the first vector instruction
-asks for it (v.LOADER). It reaches guest memory through the functions here.
+asks for it (v.LOADER). It gets a small one with loads, stores and vset*, all that kernels need to copy, and the whole as
+soon as that is not enough. They reach guest memory through the functions here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from popek.isa import memory, ports
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.v import ENTRY, LOADER
-from popek.lang import Trap, addr_of, at_u8, at_u64, atomic_load, fn, invoke, u8, u16, u32, u64
+from popek.lang import Trap, addr_of, at_u8, at_u64, atomic_load, fn, invoke, u8, u16, u32, u64, unlikely
+
+#: What a library's entry answers; ELSEWHERE: the instruction is not in it.
+DONE, TRAPPED, ELSEWHERE = 0, 1, 2
+#: What the loader is asked for.
+ACCESSES, WHOLE = 0, 1
 
 
 @fn
@@ -80,10 +86,10 @@ def view_for(h: Hart, addr: u64, writing: u64) -> u64:
 
 
 @fn(cold=True)
-def fetch_library(h: Hart) -> None:
-    """Have v.ENTRY filled in. If that fails, the instruction is not there."""
+def fetch_library(h: Hart, wanted: u64) -> None:
+    """Have v.ENTRY filled in. If that fails, the instruction is illegal."""
     host_flags_leave(h)
-    failed = invoke(u64, at_u64(h.vector + LOADER).value, addr_of(h)) != 0
+    failed = invoke(u64, at_u64(h.vector + LOADER).value, addr_of(h), wanted) != 0
     host_flags_enter(h)
     if failed:
         raise Trap(ILLEGAL_INSTRUCTION, 0)
@@ -93,8 +99,12 @@ def fetch_library(h: Hart) -> None:
 def vector(h: Hart, word: u32) -> None:
     """isa.ports.vector, natively."""
     if atomic_load(at_u64(h.vector + ENTRY)) == 0:
-        fetch_library(h)
-    if invoke(u64, at_u64(h.vector + ENTRY).value, addr_of(h), u64(word)) != 0:
+        fetch_library(h, ACCESSES)
+    answer = invoke(u64, at_u64(h.vector + ENTRY).value, addr_of(h), u64(word))
+    if unlikely(answer == ELSEWHERE):
+        fetch_library(h, WHOLE)
+        answer = invoke(u64, at_u64(h.vector + ENTRY).value, addr_of(h), u64(word))
+    if answer != DONE:
         raise Trap(h.trap_cause, h.trap_tval)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from popek.engine.vector import DONE, ELSEWHERE, TRAPPED
 from popek.isa import ports
 from popek.isa.hart import Hart
 from popek.isa.v import VALUE
-from popek.isa.vector.table import execute
+from popek.isa.vector.table import arithmetic, execute
 from popek.lang import Trap, at_u64, extern, fn, u32, u64
+
+NOT_HERE = 1 << 62  # no cause of a trap
 
 
 @extern("popek_vector_load")
@@ -46,15 +49,21 @@ def element_view(h: Hart, addr: u64, writing: bool) -> u64:
 
 @fn(export=True)
 def run(h: Hart, word: u64) -> u64:
-    """Execute an instruction: 1 if it trapped."""
+    """Execute an instruction."""
     try:
         execute(h, u32(word))
     except Trap:
-        return 1
-    return 0
+        return ELSEWHERE if h.trap_cause == NOT_HERE else TRAPPED
+    return DONE
 
 
-def text(parts: int) -> list[str]:
+@fn
+def elsewhere(h: Hart, word: u32) -> None:
+    """Stands for table.arithmetic in the small library."""
+    raise Trap(NOT_HERE, 0)
+
+
+def text(parts: int, whole: bool) -> list[str]:
     """The library as LLVM IR, in so many modules."""
     from popek.lang.llvm import Program
 
@@ -63,4 +72,4 @@ def text(parts: int) -> list[str]:
         ports.element_store: element_store,
         ports.element_view: element_view,
     }
-    return Program([run], bound).split(parts, [run])
+    return Program([run], bound, {} if whole else {arithmetic: elsewhere}).split(parts, [run])

@@ -1,6 +1,9 @@
 """All vector instructions as one table, and `execute`, made from it. Nothing about one of them."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from popek.isa.decoding import tree, value
 from popek.isa.executing import scope_name
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
@@ -9,10 +12,12 @@ from popek.isa.vector import accesses, config, memory
 from popek.isa.vector import arithmetic as op_v
 from popek.lang import Function, Trap, fn, i32, source_fn, u32, u64
 
-#: Of opcode OP-V: what is told apart by funct3, funct6 and, where that is not enough, other fields.
-ARITHMETIC: tuple[Op, ...] = (*config.OPS, *op_v.OPS)
+#: Of opcode OP-V, but for vset*.
+ARITHMETIC: tuple[Op, ...] = op_v.OPS
 #: Every vector instruction.
-OPS = (*ARITHMETIC, *accesses.OPS)
+OPS = (*config.OPS, *ARITHMETIC, *accesses.OPS)
+
+CONFIGURATION = 0b111          # funct3 of vset*
 
 _FIELDS = ((14, 12), (31, 26), (31, 25), (19, 15), (24, 20))
 _ARGUMENTS = {"h": "h", "word": "word", **dict.fromkeys(("vd", "vs3"), "word >> 7 & 31"), "vs1": "word >> 15 & 31",
@@ -45,12 +50,19 @@ def _stand(op: Op) -> Function:
     return op.fn
 
 
-arithmetic = source_fn("arithmetic", "\n".join([
-    "def arithmetic(h: Hart, word: u32) -> None:",
-    *tree([(op.encoding, _body(op)) for op in ARITHMETIC], _FIELDS, 0x7F, 1),
-    "    raise Trap(ILLEGAL_INSTRUCTION, 0)"]), {
-    "__name__": __name__, "Hart": Hart, "Trap": Trap, "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION, "u32": u32,
-    "u64": u64, "i32": i32, **{scope_name(op): _stand(op) for op in ARITHMETIC}})
+def _dispatcher(name: str, ops: Sequence[Op]) -> Any:
+    """`name(h, word)`: the instruction's meaning, found by what its fields are."""
+    lines = [
+        f"def {name}(h: Hart, word: u32) -> None:",
+        *tree([(op.encoding, _body(op)) for op in ops], _FIELDS, 0x7F, 1),
+        "    raise Trap(ILLEGAL_INSTRUCTION, 0)"]  # fmt: skip
+    return source_fn(name, "\n".join(lines), {
+        "__name__": __name__, "Hart": Hart, "Trap": Trap, "ILLEGAL_INSTRUCTION": ILLEGAL_INSTRUCTION, "u32": u32,
+        "u64": u64, "i32": i32, **{scope_name(op): _stand(op) for op in ops}})  # fmt: skip
+
+
+configuration = _dispatcher("configuration", config.OPS)
+arithmetic = _dispatcher("arithmetic", ARITHMETIC)
 
 
 @fn
@@ -62,5 +74,8 @@ def execute(h: Hart, word: u32) -> None:
         case memory.STORE:
             memory.store(h, word)
         case _:
-            arithmetic(h, word)
+            if word >> 12 & 7 == CONFIGURATION:
+                configuration(h, word)
+            else:
+                arithmetic(h, word)
     h.vstart = 0
