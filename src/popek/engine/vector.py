@@ -1,8 +1,8 @@
 """What vector instructions get from the machine around them, and how native code comes to execute them.
 
 Their own native code (vector_library) is a library apart, which most guests never need: the first vector instruction
-asks for it (v.LOADER). It gets a small one with loads, stores and vset*, all that kernels need to copy, and the whole as
-soon as that is not enough. They reach guest memory through the functions here.
+asks for it (v.LOADER). It gets a small one with loads, stores and vset*, all that kernels need to copy, and the whole
+as soon as that is not enough. They reach guest memory through the functions here.
 """
 
 from __future__ import annotations
