@@ -42,6 +42,15 @@ def float_state_written(h: Hart) -> None:
     h.mstatus |= FS
 
 
+@fn
+def float_size(h: Hart) -> u32:
+    """The size of elements that must be FP numbers."""
+    size = sew(h)
+    if size < 2 or size > 3:
+        raise Trap(ILLEGAL_INSTRUCTION, 0)
+    return size
+
+
 @fn(inline=True)
 def scalar_float(frs1: u64, size: u32) -> u64:
     """A scalar FP operand: what is not NaN-boxed for the element width is the canonical NaN."""

@@ -9,8 +9,7 @@ from popek.isa.vector.families import declare, instruction, operations
 from popek.isa.vector.groups import apart, destination, lmul, register
 from popek.isa.vector.kernels import sew
 from popek.isa.vector.layout import RESULT
-from popek.isa.vector.masking import active, below, keep, put
-from popek.isa.vector.reduce import from_start
+from popek.isa.vector.masking import active, below, from_start, keep, put
 from popek.lang import at_u64, ctz, fn, i64, popcount, u32, u64
 
 

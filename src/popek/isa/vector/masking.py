@@ -6,10 +6,28 @@ inactive elements too where no flag depends on them, and then kept where active.
 """
 from __future__ import annotations
 
-from popek.isa.hart import Hart
+from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.vector.layout import ACTIVE, CARRY, RESULT, SPLAT
 from popek.isa.vector.views import Bytes, Doubles, Halves, Words
-from popek.lang import at_u8, at_u16, at_u32, at_u64, cast, fn, i8, i16, i32, memcpy, memset, u8, u16, u32, u64
+from popek.lang import (
+    Trap,
+    at_u8,
+    at_u16,
+    at_u32,
+    at_u64,
+    cast,
+    fn,
+    i8,
+    i16,
+    i32,
+    memcpy,
+    memset,
+    u8,
+    u16,
+    u32,
+    u64,
+    unlikely,
+)
 
 ONES = (1 << 64) - 1
 EACH = 0x0101010101010101          # one of every byte
@@ -25,6 +43,13 @@ def below(count: u64, word: u64) -> u64:
         return 0
     left = count - word * 64
     return ONES if left >= 64 else (u64(1) << left) - 1
+
+
+@fn
+def from_start(h: Hart) -> None:
+    """For instructions that cannot begin in the middle."""
+    if unlikely(h.vstart != 0):
+        raise Trap(ILLEGAL_INSTRUCTION, 0)
 
 
 @fn

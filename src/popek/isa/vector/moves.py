@@ -6,9 +6,10 @@ Extension", "Whole Vector Register Move".
 from __future__ import annotations
 
 from popek.isa.fp import box
-from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
+from popek.isa.hart import Hart
 from popek.isa.vector.families import (
     declare,
+    float_size,
     float_state_written,
     floats,
     instruction,
@@ -20,16 +21,7 @@ from popek.isa.vector.kernels import SCOPE, sew
 from popek.isa.vector.layout import RESULT, VLEN_BYTES
 from popek.isa.vector.masking import fill, get, keep, put
 from popek.isa.vector.views import VIEWS, whole_vectors
-from popek.lang import Trap, fn, i64, memcpy, u32, u64
-
-
-@fn
-def float_size(h: Hart) -> u32:
-    """The size of elements that must be FP numbers."""
-    size = sew(h)
-    if size < 2 or size > 3:
-        raise Trap(ILLEGAL_INSTRUCTION, 0)
-    return size
+from popek.lang import fn, i64, memcpy, u32, u64
 
 
 @instruction("010000 1 vs2 00000 010 rd 1010111", "vmv.x.s rd, vs2")

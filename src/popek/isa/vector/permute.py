@@ -7,19 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from popek.isa.hart import Hart
-from popek.isa.vector.families import (
-    floats,
-    instruction,
-    operations,
-    scalar_float,
-)
+from popek.isa.vector.families import float_size, floats, instruction, operations, scalar_float
 from popek.isa.vector.generic import WIDTHS
 from popek.isa.vector.groups import apart, destination, lmul, register, vlmax
 from popek.isa.vector.kernels import SCOPE, sew
 from popek.isa.vector.layout import RESULT
-from popek.isa.vector.masking import fill, get, keep, put
-from popek.isa.vector.moves import float_size
-from popek.isa.vector.reduce import from_start
+from popek.isa.vector.masking import fill, from_start, get, keep, put
 from popek.isa.vector.views import VIEWS
 from popek.lang import at_u8, fn, i64, memcpy, memset, source_fn, u32, u64
 

@@ -9,20 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from popek.isa import fp
-from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
+from popek.isa.hart import Hart
 from popek.isa.vector.families import FUNCT3, declare, operations, written
 from popek.isa.vector.float import f_add, f_max, f_min
 from popek.isa.vector.generic import WIDTHS, Generic, S, U, W, generic
 from popek.isa.vector.kernels import SCOPE
+from popek.isa.vector.masking import from_start
 from popek.isa.vector.views import VIEWS
-from popek.lang import Trap, fn, source_fn, u32, u64, unlikely
-
-
-@fn
-def from_start(h: Hart) -> None:
-    """For instructions that cannot begin in the middle."""
-    if unlikely(h.vstart != 0):
-        raise Trap(ILLEGAL_INSTRUCTION, 0)
+from popek.lang import source_fn, u32, u64
 
 
 def reduction(
