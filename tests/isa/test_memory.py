@@ -155,6 +155,10 @@ def test_reservations() -> None:
     assert m.one("sc.d a0, a2, (a1)") == 1
     m.one("lr.d a0, (a1)")
     assert m.one("sc.d a0, a2, (a1)", a1=place + 8) == 1            # another address
+    for text in ("sfence.vma", "csrrw zero, satp, zero"):           # the address may mean another place from here on
+        m.one("lr.d a0, (a1)", a1=place)
+        m.one(text)
+        assert m.one("sc.d a0, a2, (a1)") == 1
     m.one("lr.w a0, (a1)", a1=place)
     m.hart.mepc, m.hart.mstatus = m.hart.pc + 4, m.hart.mstatus | hart.MPP
     m.one("mret")

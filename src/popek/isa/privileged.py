@@ -171,9 +171,10 @@ def wfi(h: Hart) -> None:
 
 @fn
 def need_translation_control(h: Hart, virtualizable: bool) -> None:
-    """Fences of translation are the supervisor's, unless mstatus.TVM says they are not."""
+    """Fences of translation are the supervisor's, unless mstatus.TVM says they are not. They end a reservation, too."""
     if h.mode == USER or (virtualizable and h.mode == SUPERVISOR and h.mstatus & TVM != 0):
         raise Trap(ILLEGAL_INSTRUCTION, 0)
+    h.reservation_addr = 0
 
 
 # Register x0 as an operand of SFENCE.VMA means "all", so each combination is an encoding of its own.

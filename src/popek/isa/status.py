@@ -156,6 +156,7 @@ def write_satp(h: Hart, value: u64) -> None:
     mode = value >> SATP_MODE_SHIFT
     if mode == 0 or (mode >= 8 and mode <= 10):
         h.satp = value
+        h.reservation_addr = 0         # LR named a virtual address, and may have meant another place
         tlb_regime_changed(h)
 
 
