@@ -18,6 +18,7 @@ from popek.engine.optimizing.state import (
     ASKED_TRACE,
     DESCRIBED,
     DESCRIBED_WELL,
+    IN_REGION,
     IN_WORK,
     MAILS,
     SAMPLES,
@@ -71,9 +72,9 @@ def note(h: Hart, c: Cache) -> None:
     s.pc = pc
     s.host = 0
     s.about = u64(h.mode)
-    if o.in_region != 0:
+    if o.came_from & IN_REGION != 0:
         s.about |= ABOUT_IN_REGION
-    o.in_region = 0
+    o.came_from = 0
     fetched = c.fetch[fetch_regime(h)].entries[(pc >> 12) & (FETCH_ENTRIES - 1)]
     if fetched.tag == pc & PAGE_MASK:
         page = code_page(c, fetched.page)

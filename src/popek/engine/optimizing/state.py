@@ -27,7 +27,8 @@ E_STEP, E_REFRESH, E_FILL_READ, E_FILL_WRITE, E_INSIDE = 9, 10, 11, 12, 13
 # Bits of Optimizing.asked
 ASKED_SAMPLE, ASKED_MAIL, ASKED_REQUEST, ASKED_TRACE = 1, 2, 4, 8
 
-IN_REGION = 2  # of the glue's argument to run.resolve: the poll point is in a region
+# Of the glue's argument to run.resolve: the poll point is in a region; the site of the jump stands above
+IN_REGION, FROM_SITE, SITE_SHIFT = 2, 4, 3
 
 # Sample.about and Spot.about: mode in the low two bits, and
 ABOUT_IN_REGION, ABOUT_ENTRY = 4, 8  # came out of a region; a region is entered there
@@ -126,7 +127,7 @@ class Optimizing:
     page_bits: Array[u64, REGION_PAGES // 64]  # by page number modulo REGION_PAGES: a live region may span it
     extent: Extent
     asked: u32
-    in_region: u32  # the last exit was from a region
+    came_from: u32  # what run.resolve was told; 0: somebody else was called
     sampled: u64  # samples written; taken from the ring
     taken: u64
     samples: Array[Sample, SAMPLES]

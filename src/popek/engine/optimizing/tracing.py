@@ -4,9 +4,9 @@ Lives here: walking the guest's stack by frame pointers, with nothing the guest 
 into; the pages of code that samples lie in, each once, because at the end they are gone. Not here: what addresses are
 called (api/profile), when samples are taken (api/sampler).
 
-A poll point is where a jump leads, and time was spent where it came from. Behind a call it came from the function that
-was called; at a trap's entry from the instruction that trapped. Where a function begins it came from the caller, but
-that takes symbols: `link` is what ra says.
+A poll point is where a jump leads, and time was spent where it came from. Of indirect jumps in templates that is known.
+Of others: behind a call it came from the function that was called; at a trap's entry from the instruction that trapped.
+Where a function begins it came from the caller, but that takes symbols: `link` is what ra says.
 
 A frame as GCC and LLVM make it with frame pointers on RISC-V: the return address at s0 - 8, the caller's s0 at s0 - 16.
 A function that calls nothing may keep its caller's s0 alone, at s0 - 8. Programs without frame pointers have anything
@@ -15,10 +15,10 @@ in s0: what it leads to counts as a frame only if it is behind a call.
 
 from __future__ import annotations
 
-from popek.engine.optimizing.state import ASKED_TRACE
+from popek.engine.optimizing.state import ASKED_TRACE, FROM_SITE, SITE_SHIFT
 from popek.engine.template.coherence import asleep
 from popek.engine.template.layout import Cache, Library
-from popek.engine.template.pages import POLL_ENGINE
+from popek.engine.template.pages import POLL_ENGINE, code_page
 from popek.engine.tlb import PAGE, PAGE_MASK
 from popek.isa import paging
 from popek.isa.hart import MACHINE, MPP_SHIFT, SPP, SUPERVISOR, USER, Hart
@@ -52,7 +52,7 @@ DEPTH_SHIFT = 8
 CONTENT_SHIFT = 44  # what the Privileged ISA has for page numbers
 KERNEL = 1 << 63  # addresses from here on are Linux's own
 MIX = 0x9E37_79B9_7F4A_7C15
-AUIPC = 0x17
+AUIPC, JALR = 0x17, 0x67
 UNKNOWN = 1
 
 
@@ -234,6 +234,18 @@ def content(ring: Ring, host: u64) -> u64:
 
 
 @fn
+def source(h: Hart, c: Cache, mode: u32) -> u64:
+    """Where the indirect jump stands that led here, 0 if nobody knows."""
+    told = u64(c.optimizing.came_from)
+    if told & FROM_SITE == 0:
+        return 0
+    site = told >> SITE_SHIFT
+    pc = code_page(c, site >> 11).vpage + (site & 2047) * 2
+    word = code(h, pc, mode)
+    return pc if word & 0x7F == JALR or (word & 0xE07F == 0x8002 and word & 0xF80 != 0) else 0
+
+
+@fn
 def place(h: Hart, ring: Ring, p: Place, pc: u64, mode: u32) -> None:
     """Note an address of code."""
     page = physical(h, pc, EXECUTE, mode) & PAGE_MASK
@@ -287,26 +299,29 @@ def trace(h: Hart, c: Cache) -> None:
     name(h, ring, t)
     pc = h.pc
     mode = h.mode
-    callee: u64 = 0
-    called_from = h.x[RA]
+    at = pc
+    depth: u64 = 0
+    link = h.x[RA]
     if mode == SUPERVISOR and pc == h.stvec & ~3:
-        pc = h.sepc
+        at = h.sepc
         mode = SUPERVISOR if h.mstatus & SPP != 0 else USER
     elif mode == MACHINE and pc == h.mtvec & ~3:
-        pc = h.mepc
+        at = h.mepc
         mode = u32(h.mstatus >> MPP_SHIFT & 3)
-    elif called_from == pc:  # a return, unless that was in another register
-        callee = called(h, pc, mode)
-        called_from = 0
-    depth: u64 = 0
-    t.link.pc = 0
-    if callee != 0:
-        place(h, ring, t.at, callee, mode)
-        place(h, ring, t.frames[0], pc - 1, mode)
-        depth = 1
     else:
-        place(h, ring, t.at, pc, mode)
-        if called_from & 1 == 0 and called(h, called_from, mode) != 0:
-            place(h, ring, t.link, called_from - 1, mode)
+        jump = source(h, c, mode)
+        if jump != 0:
+            at = jump
+        if link == pc:  # a return, unless that was in another register
+            link = 0
+            callee = called(h, pc, mode)
+            if callee != 0:
+                at = jump if jump != 0 else callee
+                place(h, ring, t.frames[0], pc - 1, mode)
+                depth = 1
+    place(h, ring, t.at, at, mode)
+    t.link.pc = 0
+    if link & 1 == 0 and called(h, link, mode) != 0:
+        place(h, ring, t.link, link - 1, mode)
     t.about = u64(mode) | walk(h, ring, t, mode, depth) << DEPTH_SHIFT
     atomic_store(ring.written, ring.written + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from popek.engine.optimizing import hooks, regions
 from popek.engine.optimizing.sampling import tend
-from popek.engine.optimizing.state import E_INSIDE, IN_REGION
+from popek.engine.optimizing.state import E_INSIDE
 from popek.engine.template.coherence import POLL_OTHERS, look_after
 from popek.engine.template.emit import access
 from popek.engine.template.layout import (
@@ -127,10 +127,10 @@ def room(c: Cache) -> bool:
 
 @fn(export=True)
 def resolve(h: Hart, at_poll_point: u64) -> u64:
-    """A jump to h.pc that the jump cache does not know, or a poll point with something to do (IN_REGION: in one)."""
+    """A jump to h.pc that the jump cache does not know, or a poll point (not 0; see state) with something to do."""
     c = cache_of(h)
     c.resolves += 1
-    c.optimizing.in_region = u32(at_poll_point & IN_REGION)
+    c.optimizing.came_from = u32(at_poll_point)
     return proceed(h, at_poll_point != 0)
 
 
@@ -142,7 +142,7 @@ def link(h: Hart, number: u64) -> u64:
     page = code_page(c, u64(l.page))
     h.pc = page.vpage + u64(l.target)
     h.instret += u64(l.retired)
-    c.optimizing.in_region = 0
+    c.optimizing.came_from = 0
     if l.backward != 0 and atomic_load(h.poll) != 0:
         return proceed(h, True)
     slot = u64(l.target) >> 1
@@ -240,7 +240,7 @@ def step(h: Hart, c: Cache, page: CodePage, number: u64) -> u64:
     except Trap:
         trap(h)
         at_poll_point = True
-    c.optimizing.in_region = 0
+    c.optimizing.came_from = 0
     return proceed(h, at_poll_point)
 
 

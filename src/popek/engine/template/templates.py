@@ -11,6 +11,7 @@ tail call to its successor. Operands are holes: addresses of external symbols wh
 
 from collections.abc import Iterator
 
+from popek.engine.optimizing.state import FROM_SITE, SITE_SHIFT
 from popek.engine.template.layout import (
     AGAIN,
     DONE,
@@ -172,11 +173,17 @@ def jump_table() -> str:
 """
 
 
-def through_cache(pc: str, polls: bool, where: int = 0) -> str:
+def through_cache(pc: str, polls: bool, where: int = 0, site: bool = False) -> str:
     """Jump to guest address `pc` through entry %je of the jump table; if that does not know it, ask the engine.
 
-    `polls`: at a poll point, so ask the engine also if there is something to do, and tell it `where` that was.
+    `polls`: at a poll point, so ask the engine also if there is something to do, and tell it `where` that was, with the
+    `site` of the jump.
     """
+    told = str(1 | where if polls else 0)
+    from_site = ""
+    if site:
+        from_site = f"  %s0 = shl i64 {hole('site')}, {SITE_SHIFT}\n  %s1 = or i64 %s0, {1 | where | FROM_SITE}"
+        told = "%s1"
     also = f"""{poll()}
   %go = and i1 %same, %calm
 """
@@ -195,7 +202,8 @@ hit:
 miss:
 {field(Hart.offset("pc"), "%pca")}
   store i64 {pc}, ptr %pca
-{tail("@hole_glue_resolve", "%c1", str(1 | where if polls else 0))}
+{from_site}
+{tail("@hole_glue_resolve", "%c1", told)}
 """
 
 
@@ -223,7 +231,7 @@ def _indirect(name: str, pin: int, link: bool) -> str:
   %je = getelementptr i8, ptr %jt, i64 %i1
 {add_count()}
 """
-    return template(name, body + through_cache("%t", True))
+    return template(name, body + through_cache("%t", True, site=True))
 
 
 def _goto(name: str, back: bool) -> str:
