@@ -74,6 +74,9 @@ def test_a_kernel_without_its_first_symbol_has_a_lowest_address():
 def test_no_symbols_in_anything_else():
     assert kallsyms.find(memoryview(b"")) == []
     assert kallsyms.find(memoryview(b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00" * 100)) == []
+    tables = blob(some(), "6.4")
+    tokens = tables.index(b"ab0\0")
+    assert kallsyms.find(memoryview(bytes(1 << 20) + tables[tokens:])) == []  # nothing but zeros where markers would be
     chance = random.Random(5)
     good = blob(some(), "6.4")
     for _ in range(40):

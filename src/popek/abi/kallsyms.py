@@ -18,9 +18,10 @@ from typing import NamedTuple
 TOKENS = 256
 GROUP = 256  # names from one marker to the next
 LONGEST = 512  # bytes of a name, and more
-REACH = 4 << 20  # bytes before the tokens in which the markers are
+REACH = 1 << 20  # bytes before the tokens in which the markers are
 ALIGN = 8
 DIGITS = re.compile(b"".join(b"%d\0" % digit for digit in range(10)))  # which stand for themselves
+MARKERS = re.compile(rb"(?=\0{4}(?!\0{4})..[\0-\2]\0)", re.DOTALL)  # 0, and at most LONGEST * GROUP
 ORIGIN = "_start"  # the image's first byte
 GRAIN = 2 << 20  # which is linked for a multiple of it
 
@@ -77,23 +78,19 @@ def _tokens(data: bytes, zero: int) -> tuple[int, int, list[bytes]] | None:
 
 def _names(data: bytes, end: int) -> _Names | None:
     """The packed names whose markers are the last before `end`."""
-    zero = end // 4 * 4
-    while (zero := data.rfind(b"\0\0\0\0", max(end - REACH, 0), zero)) >= 0:
-        for at in range(zero // 4 * 4, zero + 4, 4):
-            markers = _markers(data, at, end)
-            names = _names_before(data, at, markers) if len(markers) > 2 else None
-            if names is not None:
-                return names
-        zero += 3
+    starts = [match.start() for match in MARKERS.finditer(data, max(end - REACH, 0), end)]
+    for at in reversed(starts):
+        markers = _markers(data, at, end) if at % 4 == 0 else []
+        names = _names_before(data, at, markers) if len(markers) > 2 else None
+        if names is not None:
+            return names
     return None
 
 
 def _markers(data: bytes, at: int, end: int) -> list[int]:
     """Numbers that grow from 0 as markers do."""
-    if data[at : at + 4] != bytes(4):
-        return []
     found = [0]
-    for (value,) in struct.iter_unpack("<I", data[at + 4 : at + 4 + (end - at - 4) // 4 * 4]):
+    for (value,) in struct.iter_unpack("<I", memoryview(data)[at + 4 : at + 4 + (end - at - 4) // 4 * 4]):
         if not 2 * GROUP <= value - found[-1] <= LONGEST * GROUP:
             break
         found.append(value)
