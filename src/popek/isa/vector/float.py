@@ -121,13 +121,13 @@ def vfnmsub(h: Hart, a: U, b: U, c: U, rm: u32) -> U:
     return U(f_fma(h, minus(b), u64(c), u64(a), rm))
 
 
-@elementwise("f", "000100", "vf")
+@elementwise("f", "000100", "vf", host="min a b")
 @generic
 def vfmin(h: Hart, a: U, b: U) -> U:
     return U(f_min(h, u64(a), u64(b)))
 
 
-@elementwise("f", "000110", "vf")
+@elementwise("f", "000110", "vf", host="max a b")
 @generic
 def vfmax(h: Hart, a: U, b: U) -> U:
     return U(f_max(h, u64(a), u64(b)))
@@ -151,37 +151,37 @@ def vfsgnjx(a: U, b: U) -> U:
     return a ^ b & U(1) << U(BITS - 1)
 
 
-@elementwise("f", "011000", "vf", TRUTH)
+@elementwise("f", "011000", "vf", TRUTH, host="fcmp.oeq a b")
 @generic
 def vmfeq(h: Hart, a: U, b: U) -> bool:
     return f_eq(h, u64(a), u64(b))
 
 
-@elementwise("f", "011100", "vf", TRUTH)
+@elementwise("f", "011100", "vf", TRUTH, host="fcmp.une a b")
 @generic
 def vmfne(h: Hart, a: U, b: U) -> bool:
     return not f_eq(h, u64(a), u64(b))
 
 
-@elementwise("f", "011001", "vf", TRUTH)
+@elementwise("f", "011001", "vf", TRUTH, host="fcmps.ole a b")
 @generic
 def vmfle(h: Hart, a: U, b: U) -> bool:
     return f_le(h, u64(a), u64(b))
 
 
-@elementwise("f", "011011", "vf", TRUTH)
+@elementwise("f", "011011", "vf", TRUTH, host="fcmps.olt a b")
 @generic
 def vmflt(h: Hart, a: U, b: U) -> bool:
     return f_lt(h, u64(a), u64(b))
 
 
-@elementwise("f", "011101", "f", TRUTH)
+@elementwise("f", "011101", "f", TRUTH, host="fcmps.olt b a")
 @generic
 def vmfgt(h: Hart, a: U, b: U) -> bool:
     return f_lt(h, u64(b), u64(a))
 
 
-@elementwise("f", "011111", "f", TRUTH)
+@elementwise("f", "011111", "f", TRUTH, host="fcmps.ole b a")
 @generic
 def vmfge(h: Hart, a: U, b: U) -> bool:
     return f_le(h, u64(b), u64(a))

@@ -59,7 +59,7 @@ def vfcvt_f_xu(h: Hart, a: U, rm: u32) -> U:
     return U(f_from_u64(h, u64(a), rm))
 
 
-@unary("f", "010010", "00011", "vfcvt.f.x.v", SINGLE)
+@unary("f", "010010", "00011", "vfcvt.f.x.v", SINGLE, host="sitofp a")
 @generic
 def vfcvt_f_x(h: Hart, a: U, rm: u32) -> U:
     return U(f_from_i64(h, u64(S(a)), rm))
@@ -71,7 +71,7 @@ def vfcvt_rtz_xu_f(h: Hart, a: U) -> U:
     return U(to_unsigned(h, u64(a), u32(TO_ZERO)))
 
 
-@unary("f", "010010", "00111", "vfcvt.rtz.x.f.v", SINGLE)
+@unary("f", "010010", "00111", "vfcvt.rtz.x.f.v", SINGLE, host="fptosi a")
 @generic
 def vfcvt_rtz_x_f(h: Hart, a: U) -> U:
     return U(to_signed(h, u64(a), u32(TO_ZERO)))
@@ -101,7 +101,7 @@ def vfwcvt_f_x(h: Hart, a: U, rm: u32) -> W:
     return W(from_narrow_signed(h, u64(S(a)), rm))
 
 
-@unary("f", "010010", "01100", "vfwcvt.f.f.v", WIDENING_NUMBER)
+@unary("f", "010010", "01100", "vfwcvt.f.f.v", WIDENING_NUMBER, host="format a")
 @generic
 def vfwcvt_f_f(h: Hart, a: U, rm: u32) -> W:
     return fp.f32_to_f64(h, u64(a), rm)
@@ -143,7 +143,7 @@ def vfncvt_f_x(h: Hart, a: W, rm: u32) -> U:
     return U(fp.f32_from_i64(h, a, rm))
 
 
-@unary("f", "010010", "10100", "vfncvt.f.f.w", NARROWING_INTEGER)
+@unary("f", "010010", "10100", "vfncvt.f.f.w", NARROWING_INTEGER, host="format a")
 @generic
 def vfncvt_f_f(h: Hart, a: W, rm: u32) -> U:
     return U(fp.f64_to_f32(h, a, rm))
