@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from popek.engine import tlb
 from tests.engine import scaffold
 from tests.engine.native import RAM, NativeMachine
 from tests.engine.small import finish, result
@@ -123,3 +124,30 @@ def test_code_reached_through_two_addresses() -> None:
         )
     )
     assert result(m) == 0x4000_0000 ^ RAM + 0x1_0000 ^ 0xC001_0000
+
+
+def test_a_page_that_is_flushed_no_more_is_an_ordinary_one() -> None:
+    """Pages that are flushed by address all the time are walked for; one of them may become a program's stack."""
+    m = NativeMachine()
+    one, two = paged(m)
+    supervise(m, one, two)
+    m.put(RAM + 0x8_0000, scaffold.pte(0, scaffold.KERNEL))  # devices
+    m.hart.x[20] = 0x4000_0000
+    m.program(
+        finish(
+            """addi a1, zero, 20
+        often:
+        ld t0, 0(s4)
+        sfence.vma s4
+        addi a1, a1, -1
+        bne a1, zero, often
+        lui a1, 3
+        again:
+        ld t0, 0(s4)
+        addi a1, a1, -1
+        bne a1, zero, again"""
+        )
+    )
+    result(m)
+    assert tlb.SHY_WALKS < m.statistics()["tlb_misses"] < 2 * tlb.SHY_WALKS
+    assert m.statistics()["tlb_flushes"] < 10

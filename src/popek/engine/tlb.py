@@ -21,8 +21,8 @@ GENERATION_STEP, LAST_GENERATION = 8, 4096 - 5 * 8
 # Superpages of 2 MiB that may be cached, by their number: how many are told apart.
 SUPERPAGES = 2048
 
-# Pages watched for being flushed too often, and how often that is.
-SHY, SHY_FLUSHES = 16, 4
+# Pages watched for being flushed too often, how often that is, and how many walks a flush is worth.
+SHY, SHY_FLUSHES, SHY_WALKS = 16, 4, 1000
 
 # Translation regimes that have tables of their own, so that changing between them flushes nothing.
 USER, SUPERVISOR, SUPERVISOR_SUM, MACHINE = 0, 1, 2, 3
@@ -69,6 +69,7 @@ class Shy:
 
     page: u64
     flushes: u64
+    walks: u64  # since the last one: many mean that it is an ordinary page by now
 
 
 @struct
@@ -250,6 +251,9 @@ def flush_page(h: Hart, vaddr: u64) -> bool:
         select(h, t)
         return True
     found = False
+    one = t.shy[(vaddr >> 12) & (SHY - 1)]
+    if one.page == vaddr & PAGE_MASK:
+        one.walks = 0
     for r in range(MACHINE):
         if (t.data[r].pages[(vaddr >> 18) & 63] >> ((vaddr >> 12) & 63)) & 1 != 0:
             renew(t, r)
@@ -257,7 +261,6 @@ def flush_page(h: Hart, vaddr: u64) -> bool:
     if found:
         t.flushes += 1
         select(h, t)
-        one = t.shy[(vaddr >> 12) & (SHY - 1)]
         if one.page != vaddr & PAGE_MASK:
             one.page = vaddr & PAGE_MASK
             one.flushes = 0
@@ -269,7 +272,12 @@ def flush_page(h: Hart, vaddr: u64) -> bool:
 def is_shy(t: Tlbs, addr: u64) -> bool:
     """Is it cheaper to walk for each access to this page than to forget everything whenever it is flushed?"""
     one = t.shy[(addr >> 12) & (SHY - 1)]
-    return one.flushes >= SHY_FLUSHES and one.page == addr & PAGE_MASK
+    if one.flushes < SHY_FLUSHES or one.page != addr & PAGE_MASK:
+        return False
+    one.walks += 1
+    if one.walks > SHY_WALKS:
+        one.flushes = 0
+    return True
 
 
 @fn
