@@ -76,7 +76,8 @@ def templates() -> bytes:
 
         return library.build()
 
-    beside = here.parent / "tlb.py", here.parent / "optimizing" / "state.py", here.parent.parent / "isa"
+    beside = (here.parent / "tlb.py", here.parent / "vector.py", here.parent / "optimizing" / "state.py",
+              here.parent.parent / "isa")  # fmt: skip
     return cache.kept(cache.fingerprint("tests.templates", here, *beside), make)
 
 
