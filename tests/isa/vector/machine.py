@@ -57,7 +57,7 @@ def program(folder: Path) -> str:
 
 
 def there_is_qemu() -> bool:
-    """Can `elsewhere` work? QEMU 10 may refuse what is reserved and done here: a source read with two element widths."""
+    """Can `elsewhere` work? QEMU 10 may refuse what is reserved and done here: a source read with two widths."""
     if not shutil.which(QEMU[0]) or not shutil.which(COMPILER):
         return False
     version = subprocess.run([QEMU[0], "--version"], capture_output=True, text=True).stdout
