@@ -1,4 +1,4 @@
-"""Public vector tests, built for tests/suites: python tools/vector_suite.py GENERATOR CONFIGS [--out FOLDER] [--only vadd]
+"""Public vector tests, built for tests/suites: tools/vector_suite.py GENERATOR CONFIGS [--out FOLDER] [--only vadd]
 
 GENERATOR is the program that `go build ./single` makes in a source tree of riscv-vector-tests (chipsalliance), CONFIGS
 its folder configs/v. Each test computes with a vector instruction under many vtypes, lengths and masks. Here it hashes
