@@ -4,6 +4,7 @@ Documentation/driver-api/early-userspace/buffer-format.rst). Not here: writing t
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from popek.abi import wrapping
 
 MAGICS = (b"070701", b"070702")
 HEADER = 110
+SOMETHING = re.compile(rb"[^\0]")
 TRAILER = "TRAILER!!!"
 
 
@@ -21,8 +23,8 @@ def files(data: memoryview, limit: int, name: str) -> Iterator[tuple[str, memory
     """
     at = 0
     while True:
-        while at < len(data) and data[at] == 0:
-            at += 1
+        begin = SOMETHING.search(data, at)
+        at = begin.start() if begin else len(data)
         if bytes(data[at : at + 6]) not in MAGICS:
             inner = wrapping.unwrap(data[at:], limit, name)
             if len(inner) != len(data) - at and at < len(data):
