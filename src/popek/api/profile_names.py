@@ -25,7 +25,7 @@ from popek.base.errors import BadInput
 
 USER, SUPERVISOR = 0, 1
 UPPER = 1 << 63
-UNKNOWN = 1  # for an address: what was called through a pointer (engine/optimizing/tracing)
+UNKNOWN = 1  # for an address: what was called through a pointer (engine/optimizing/origin)
 
 
 class Name(NamedTuple):
