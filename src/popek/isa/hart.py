@@ -118,19 +118,10 @@ class Hart:
     minstret_offset: u64
     mcycle_offset: u64
 
-    # Vectors (isa/v); the registers are at `vector`
-    vl: u64
-    vtype: u64
-    vstart: u64
-    vxrm: u32
-    vxsat: u32
-
     reservation_addr: u64  # virtual address | 1 (word) or 2 (doubleword) of the last LR; 0 = none
     reservation_value: u64
 
-
     # Not architectural
-    vector: u64            # host address of the vector registers and what belongs to them; 0: there are none
     reservation_version: u64  # of the reservation set, when LR loaded (isa/reservation)
     walk_level: u64        # of the last translation: 0 for a 4 KiB page or none, or a superpage's level (for TLBs)
     walk_global: u64       # of the last translation: its leaf, or what led there, was global (PTE.G)
@@ -138,6 +129,14 @@ class Hart:
     tlb: u64               # host address of the current data TLB (engine/tlb)
     scratch: u64
     engine: Array[u64, 16]
+
+    # Vectors (isa/v); the registers are at `vector`
+    vl: u64
+    vtype: u64
+    vstart: u64
+    vxrm: u32
+    vxsat: u32
+    vector: u64            # host address of the vector registers and what belongs to them; 0: there are none
 
 
 @fn

@@ -16,7 +16,7 @@ from popek.engine.optimizing.tables import Instruction, Tables
 
 LIMIT = 250  # instructions
 DEPTH = 3  # calls within calls
-LARGEST = 500  # if there is no loop in the first LIMIT
+LARGEST = 500  # if that makes a loop whole
 LONG = 60  # instructions that are worth compiling even where there is no loop
 CASES = 24  # places that an indirect jump may lead to
 NEAR = 2048  # bytes within which they lie
@@ -251,15 +251,13 @@ def turns(blocks: list[Block]) -> bool:
 
 
 def form(request: Request, tables: Tables) -> list[Block]:
-    """The basic blocks of the region around the request's entry; empty if it is not worth compiling.
-
-    Straight code of which only a piece would be in the region is not: most of its time would still go elsewhere.
-    """
-    for limit in (LIMIT, LARGEST):
-        former = Former(request, tables, limit)
-        blocks = former.form()
-        if turns(blocks):
-            return blocks
-        if len(former.steps) < limit:
-            return blocks if sum(not s.stops for s in former.steps.values()) >= LONG else []
-    return []
+    """The basic blocks of the region around the request's entry; empty if it is not worth compiling."""
+    former = Former(request, tables, LIMIT)
+    blocks = former.form()
+    if turns(blocks):
+        return blocks
+    if len(former.steps) == LIMIT:
+        whole = Former(request, tables, LARGEST).form()
+        if turns(whole):
+            return whole
+    return blocks if sum(not s.stops for s in former.steps.values()) >= LONG else []

@@ -21,7 +21,7 @@ PINNED = len(PINS)
 # Sizes of tables
 FETCH_REGIMES = 3  # U, S, M
 FETCH_ENTRIES = 256
-JUMP_ENTRIES = 1024
+JUMP_ENTRIES = 4096
 JUMP_PAGES = 1024  # bits
 BUCKETS = 4096
 HALFWORDS = PAGE // 2  # where an instruction may begin
