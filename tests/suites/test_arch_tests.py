@@ -1,4 +1,4 @@
-"""riscv-arch-test, built elsewhere: signatures as another machine gave them. POPEK_ARCH_TESTS names the folder.
+"""riscv-arch-test, built by tools/suites.py: signatures as QEMU gave them. POPEK_ARCH_TESTS names the folder.
 
 The folder holds ELF files that send their signature over the UART at 0x1000_0000 and power off through the test
 finisher at 0x10_0000, and in `sig/` the expected output of each under the same name.
@@ -28,4 +28,7 @@ def programs() -> list[Path]:
 @pytest.mark.parametrize("program", programs(), ids=lambda p: p.name)
 def test_signature(program: Path, engine: str) -> None:
     expected = (program.parent / "sig" / program.name).read_bytes()
-    assert expected and on_machine(program, engine) == expected
+    assert expected
+    said = on_machine(program, engine)
+    different = [at for at in range(0, len(expected), 8) if said[at : at + 8] != expected[at : at + 8]]
+    assert not different and len(said) == len(expected), f"{len(different)} doublewords from {different[:1]} on"

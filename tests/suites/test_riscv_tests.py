@@ -1,4 +1,4 @@
-"""riscv-tests, built elsewhere: every program must report success. POPEK_RISCV_TESTS names the folder of ELF files."""
+"""riscv-tests, built by tools/suites.py: every program must report success. POPEK_RISCV_TESTS names their folder."""
 
 from __future__ import annotations
 
