@@ -74,7 +74,11 @@ def settle_machine_timer(s: HartState, now: u64) -> None:
 @fn
 def timer_changed(h: Hart) -> None:
     """A deadline of this hart is another one (isa.ports.timer_changed)."""
-    watch(cast(VM, h.vm), next_deadline(h, read_time(h)))
+    now = read_time(h)
+    deadline = next_deadline(h, now)
+    if h.menvcfg & STCE != 0 and h.stimecmp <= now and atomic_load(h.mip) & STIP == 0:
+        deadline = now             # its moment came after the caller had looked: nobody else would notice
+    watch(cast(VM, h.vm), deadline)
 
 
 @fn
