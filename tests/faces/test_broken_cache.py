@@ -23,7 +23,7 @@ from tests.faces.shell import popek, start
 from tests.unprivileged import NOBODY, obey_permissions
 
 ROOT = os.geteuid() == 0
-LOOPS = 1 << 28  # some tenths of a second
+LOOPS = 1 << 29  # some tenths of a second
 WARNING = b"popek: cache of compiled code: "
 
 
