@@ -15,10 +15,12 @@ from popek.isa.v import BLOCK
 from popek.vmm import lockstep
 from popek.vmm.lockstep import EVENT, REPLAY, Log
 
-#: What a program could see of a hart: the fields up to the reservation, but for those that are the monitor's.
+#: What a program could see of a hart: the fields up to the reservation, but for those that are the monitor's, and those
+#: of vectors.
 MONITORS = {"poll", "trap_cause", "trap_tval", "board", "vm", "hartid"}
 _names = list(Hart.fields)
 FIELDS = [name for name in _names[: _names.index("reservation_value") + 1] if name not in MONITORS]
+FIELDS += _names[_names.index("vl") : _names.index("vector")]
 
 #: Bytes of the vector registers, at Hart.vector (isa/vector/layout): behind the fields, where there are any.
 VECTORS, VECTOR = 1024, 32
