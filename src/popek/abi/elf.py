@@ -87,14 +87,19 @@ def symbols(
                 yield Symbol(names[start:end], info & 15, section, value, size)
 
 
+def section_table(data: memoryview) -> tuple[int, int, int]:
+    """Elf.sections, of any ELF file; of what is too short, no sections."""
+    if len(data) < _EHDR.size:
+        return 0, 0, 0
+    fields = _EHDR.unpack_from(data)
+    return fields[6], fields[11], fields[12]
+
+
 def functions(data: memoryview) -> list[Symbol]:
     """What code may be called after: functions and untyped symbols of any ELF file, but no mapping symbols (psABI)."""
-    if len(data) < _EHDR.size:
-        return []
-    fields = _EHDR.unpack_from(data)
     return [
         one
-        for one in symbols(data, (fields[6], fields[11], fields[12]), (SHT_SYMTAB, SHT_DYNSYM))
+        for one in symbols(data, section_table(data), (SHT_SYMTAB, SHT_DYNSYM))
         if one.kind in (STT_NOTYPE, STT_FUNC) and one.section and one.value and one.name and one.name[0] not in b"$."
     ]
 

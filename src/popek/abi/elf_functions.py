@@ -16,7 +16,7 @@ from popek.abi import elf
 
 PT_LOAD = 1
 PF_X, SHF_CODE, SHT_PROGBITS, SHT_NOTE = 1, 4, 1, 7
-BUILD_ID, NT_GNU_BUILD_ID = ".note.gnu.build-id", 3
+BUILD_ID, NT_GNU_BUILD_ID = b".note.gnu.build-id", 3
 PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
 MOST = 16 << 20  # bytes of a function
 NESTED = 16  # symbols that may begin inside of one function
@@ -36,12 +36,17 @@ class Load(NamedTuple):
     code: bool
 
 
-class _Section(NamedTuple):
-    name: str
+class Section(NamedTuple):
+    """One section header, by its first fields."""
+
+    name: bytes
+    kind: int
     flags: int
     vaddr: int
     offset: int
     size: int
+    link: int
+    info: int
 
 
 class Function(NamedTuple):
@@ -100,7 +105,11 @@ def functions(data: memoryview) -> Functions:
         named.setdefault(one.value, []).append(one.name.decode("utf-8", "replace"))
         if one.size:
             ends[one.value] = max(ends.get(one.value, 0), one.value + one.size)
-    found = [Function(s.vaddr, s.vaddr + s.size, s.name) for s in sections if s.flags & SHF_CODE and s.name != ".text"]
+    found = [
+        Function(s.vaddr, s.vaddr + s.size, s.name.decode("utf-8", "replace"))
+        for s in sections
+        if s.flags & SHF_CODE and s.name != b".text"
+    ]
     limits = sorted(s.vaddr + s.size for s in sections if s.flags & SHF_CODE)
     covered = 0
     for start, after in pairwise([*sorted(set(named) | set(ends)), 1 << 64]):
@@ -130,26 +139,27 @@ def _headers(data: memoryview) -> list[tuple[int, ...]]:
     return [_PHDR.unpack_from(data, offset + i * size) for i in range(number)]
 
 
-def _sections(data: memoryview) -> list[_Section]:
-    if len(data) < _EHDR.size or not elf.is_elf(data):
+def section_headers(data: memoryview) -> list[Section]:
+    """The sections of any ELF file, by number; of a damaged table none."""
+    offset, each, number = elf.section_table(data)
+    if not elf.is_elf(data) or each != _SHDR.size or offset + each * number > len(data):
         return []
-    fields = _EHDR.unpack_from(data)
-    offset, size, number, names = fields[6], *fields[11:14]
-    if size != _SHDR.size or offset + size * number > len(data) or names >= number:
+    (names,) = struct.unpack_from("<H", data, _EHDR.size - 2)
+    if names >= number:
         return []
-    headers = [_SHDR.unpack_from(data, offset + i * size) for i in range(number)]
+    headers = [_SHDR.unpack_from(data, offset + i * each) for i in range(number)]
     texts = bytes(data[headers[names][4] : headers[names][4] + headers[names][5]])
-    return [
-        _Section(texts[h[0] :].partition(b"\0")[0].decode("utf-8", "replace"), h[2], h[3], h[4], h[5])
-        for h in headers
-        if h[1] in (SHT_PROGBITS, SHT_NOTE)
-    ]
+    return [Section(texts[header[0] :].partition(b"\0")[0], *header[1:8]) for header in headers]
 
 
-def _unwound(data: memoryview, sections: list[_Section]) -> dict[int, int]:
+def _sections(data: memoryview) -> list[Section]:
+    return [section for section in section_headers(data) if section.kind in (SHT_PROGBITS, SHT_NOTE)]
+
+
+def _unwound(data: memoryview, sections: list[Section]) -> dict[int, int]:
     """Start -> end of what can be unwound."""
     found: dict[int, int] = {}
-    section = next((s for s in sections if s.name == ".eh_frame"), None)
+    section = next((s for s in sections if s.name == b".eh_frame"), None)
     if section is None:
         return found
     begin, end = section.offset, min(section.offset + section.size, len(data))
