@@ -10,7 +10,6 @@ import sys
 from functools import cache as once
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from popek.base import private
 from popek.lang import cache
 
 if TYPE_CHECKING:
@@ -25,12 +24,12 @@ _TEMPLATE = (*_ISA, "engine/*.py", "engine/template/*.py")
 _REGIONS = (*_TEMPLATE, "engine/optimizing/*.py")
 _STEP = (*_ISA, "engine/step.py", "engine/vector.py")
 _MONITOR = ("abi/sbi*.py", "devices/*.py", "vmm/*.py", "hosted/*.py", "api/native.py", "api/guest.py")
+_VECTORS = (*_ISA, "isa/vector/*.py", "engine/vector*.py")
 _SOURCES = {
     "templates": (*_TEMPLATE, "engine/optimizing/state.py", "engine/optimizing/image.py"),
     "template": _REGIONS + _MONITOR, "step": _STEP + _MONITOR, "regions": _REGIONS,
     "template-check": _REGIONS + _MONITOR, "step-check": _STEP + _MONITOR,
-    "vectors": (*_ISA, "isa/vector/*.py", "engine/vector*.py"),
-    "vector-accesses": (*_ISA, "isa/vector/*.py", "engine/vector*.py"),
+    "vectors": _VECTORS, "vector-accesses": _VECTORS,
 }  # fmt: skip
 #: The folders they are in.
 _FOLDERS = ("base", "lang", "isa", "isa/softfloat", "isa/vector", "engine", "engine/template", "engine/optimizing",
@@ -180,11 +179,8 @@ def text(engine: str) -> str:
 
 
 def kept(build: str) -> bool:
-    """Is a build in the cache, as far as one can see from outside?"""
-    try:
-        return os.path.exists(private.path(*cache.PLACE, f"{key(build)}.code"))
-    except private.NotOurs:
-        return False
+    """Is a build in the cache?"""
+    return cache.has(key(build))
 
 
 Hearer: TypeAlias = "Callable[[str], None] | None"
@@ -253,16 +249,11 @@ def vectors(whole: bool = True, warn: Hearer = None) -> Image:
     return objects.cached(key(build), make, None, warn)
 
 
-def has_vectors() -> bool:
-    """Is the library of all vector instructions kept?"""
-    return cache.has(key("vectors"))
-
-
 def vectors_meanwhile() -> None:
     """Have the libraries of vector instructions made if they are not kept: a guest that needs them soon waits less."""
     from subprocess import DEVNULL
 
-    if cache.usable() and not has_vectors():
+    if cache.usable() and not kept("vectors"):
         _apart("meanwhile", DEVNULL)
 
 

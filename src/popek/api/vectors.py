@@ -39,7 +39,7 @@ class Vectors:
                 if self._failed:
                     return 1
                 if not self._libraries or (whole and not self._whole):
-                    self._whole = bool(whole) or native.has_vectors()
+                    self._whole = bool(whole) or native.kept("vectors")
                     self._libraries.append(self._link())
                     entry = self._libraries[-1].address("popek.engine.vector_library.run")
                     self._core.call("popek.api.guest.vectors_enter", None, _u64, _u64)(self._guest, entry)

@@ -198,8 +198,11 @@ def usable() -> bool:
 
 
 def has(key: str) -> bool:
-    """Is something kept under `key`? It may still be damaged."""
-    return os.path.exists(private.path(*PLACE, f"{key}.code"))
+    """Is something kept under `key`, as far as one can see from outside? It may still be damaged."""
+    try:
+        return os.path.exists(private.path(*PLACE, f"{key}.code"))
+    except private.NotOurs:
+        return False
 
 
 def cached(
