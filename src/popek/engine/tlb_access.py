@@ -79,7 +79,7 @@ def store_miss(h: Hart, addr: u64, size: u64, value: u64) -> None:
             memory.store_device(h, addr, paddr, u32(size), value)
         return
     remember_superpage(t, h, addr)
-    coded = holds_code(h, host)
+    coded = memory.holds_code(h, host)
     if not coded:
         fill_write(h, addr, host)
     if size == 8:
@@ -92,12 +92,6 @@ def store_miss(h: Hart, addr: u64, size: u64, value: u64) -> None:
         at_u8(host).value = u8(value)
     if coded:
         memory.host_written(h, host)
-
-
-@fn(inline=True)
-def holds_code(h: Hart, host: u64) -> bool:
-    """Has any hart translated code from this page of RAM?"""
-    return h.board.code_map != 0 and at_u8(h.board.code_map + ((host - h.board.ram) >> 12)).value != 0
 
 
 @fn(inline=True)
@@ -134,7 +128,7 @@ def atomic_address(h: Hart, addr: u64, size: u64) -> u64:
     tlbs(h).last.tag = 0
     host = memory.atomic_address_walk(h, addr, size)
     remember_superpage(tlbs(h), h, addr)
-    if not holds_code(h, host):
+    if not memory.holds_code(h, host):
         fill_write(h, addr, host)
     return host
 

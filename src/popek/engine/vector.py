@@ -13,7 +13,7 @@ from popek.isa import memory, ports
 from popek.isa.fp import host_flags_enter, host_flags_leave
 from popek.isa.hart import ILLEGAL_INSTRUCTION, Hart
 from popek.isa.v import ENTRY, LOADER
-from popek.lang import Trap, addr_of, at_u8, at_u64, atomic_load, fn, invoke, u8, u16, u32, u64, unlikely
+from popek.lang import Trap, addr_of, at_u64, atomic_load, fn, invoke, u8, u16, u32, u64, unlikely
 
 #: What a library's entry answers; ELSEWHERE: the instruction is not in it.
 DONE, TRAPPED, ELSEWHERE = 0, 1, 2
@@ -53,8 +53,7 @@ def element_view(h: Hart, addr: u64, writing: bool) -> u64:
         if not writing:
             return memory.reserve_address(h, addr, 1)
         host = memory.atomic_address(h, addr, 1)
-        codes = h.board.code_map
-        return 0 if codes != 0 and at_u8(codes + ((host - h.board.ram) >> 12)).value != 0 else host
+        return 0 if memory.holds_code(h, host) else host
     except Trap:
         return 0
 

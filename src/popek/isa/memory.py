@@ -194,6 +194,12 @@ def ram_for(h: Hart, vaddr: u64, access: u32) -> u64:
 
 
 @fn(inline=True)
+def holds_code(h: Hart, host: u64) -> bool:
+    """Has any hart translated code from this page of RAM?"""
+    return h.board.code_map != 0 and at_u8(h.board.code_map + ((host - h.board.ram) >> 12)).value != 0
+
+
+@fn(inline=True)
 def code_written(h: Hart, paddr: u64) -> None:
     """After a write: tell the engine if code was translated from that page."""
     if h.board.code_map != 0:

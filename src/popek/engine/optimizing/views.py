@@ -10,8 +10,8 @@ from popek.engine import tlb
 from popek.engine.optimizing.state import Extent, View
 from popek.engine.template.layout import E_CACHE, Cache
 from popek.engine.tlb import PAGE, PAGE_MASK
-from popek.engine.tlb_access import fill_read, fill_write, holds_code
-from popek.isa import paging, pmp
+from popek.engine.tlb_access import fill_read, fill_write
+from popek.isa import memory, paging, pmp
 from popek.isa.hart import MACHINE, Hart
 from popek.isa.paging import READ, SATP_BARE, WRITE
 from popek.lang import Trap, at_u8, at_u64, cast, fn, u32, u64
@@ -145,7 +145,7 @@ def look(h: Hart, e: Extent, addr: u64, access: u32) -> bool:
     try:
         paddr = paging.peek(h, addr, access, mode)
         host = paging.ram_address(h, paddr)
-        if host == 0 or (access == WRITE and holds_code(h, host)):
+        if host == 0 or (access == WRITE and memory.holds_code(h, host)):
             return False
         inside: u64 = tlb.ALL
         if not bare:
