@@ -38,7 +38,7 @@ class Timed(NamedTuple):
 
 def timed(command: list[str], timeout: float = 600, env: dict[str, str] | None = None) -> Timed:
     """Run it without input. One that does not end is killed; its output then ends in whether it did anything."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    before, began = children_cpu(), time.monotonic()
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | (env or {}),
@@ -52,9 +52,14 @@ def timed(command: list[str], timeout: float = 600, env: dict[str, str] | None =
             hangs = f"\nhangs after {timeout} s; ticks of CPU time in one more: {cpu_ticks(process.pid) - ticks}"
             process.kill()
             output, _ = process.communicate()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Timed(cpu, time.monotonic() - began, process.returncode, output.decode(errors="replace") + hangs)
+    wall = time.monotonic() - began
+    return Timed(children_cpu() - before, wall, process.returncode, output.decode(errors="replace") + hangs)
+
+
+def children_cpu() -> float:
+    """User + system seconds of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def cpu_ticks(process: int) -> int:

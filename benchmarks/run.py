@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
 import shutil
 import socket
@@ -23,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from measure import Timed, report, timed
+from measure import Timed, children_cpu, report, timed
 
 from popek.images import agent, catalog
 
@@ -58,7 +57,7 @@ def connected(path: str, deadline: float) -> socket.socket:
 
 def qemu(image: catalog.Image, memory: str, argv: list[str], timeout: float) -> Timed:
     """One run on QEMU."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    before, began = children_cpu(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(qemu_command(image, memory, folder), stdin=subprocess.DEVNULL)
         try:
@@ -88,9 +87,7 @@ def qemu(image: catalog.Image, memory: str, argv: list[str], timeout: float) -> 
         finally:
             process.kill()
             process.wait()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Timed(cpu, wall, status, said.decode(errors="replace"))
+    return Timed(children_cpu() - before, wall, status, said.decode(errors="replace"))
 
 
 def main() -> None:
